@@ -1,0 +1,65 @@
+"""Any text a person can type reaches the configuration unchanged."""
+
+import pytest
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from editing.prompts import TEXT_KEYS, escape_interpolation, quote, quote_overrides
+
+AWKWARD = st.text(st.sampled_from("a ,'\"=[]{}():$\\#~+-*@!%&|;\t\n\r<>?/.é猫🐖\u2028")) | st.text()
+
+
+def read_back(word: str) -> str:
+    """The value Hydra hands on for one override word."""
+    (override,) = OverridesParser.create().parse_overrides([word])
+    assert not override.is_sweep_override()
+    return OmegaConf.create({"value": override.value()})["value"]
+
+
+@settings(deadline=None)
+@given(AWKWARD, st.sampled_from(TEXT_KEYS))
+@example("a pig, pink, in the cat's place", "target")
+@example('say "cheese"', "target")
+@example("${x}", "target")
+@example("\\${x} \\\\${y} ${", "target")
+@example("back\\", "src")
+@example("\\'", "src")
+@example(" led and trailed ", "source")
+@example("null", "target")
+@example("1", "target")
+@example("true", "target")
+@example("", "target")
+@example("[a,b]", "target")
+@example("choice(a,b)", "target")
+@example("two\nlines", "target")
+def test_text_reads_back_exactly(text: str, key: str) -> None:
+    (word,) = quote_overrides([f"{key}={text}"])
+    assert read_back(word) == text
+
+
+@settings(deadline=None)
+@given(AWKWARD)
+def test_text_survives_a_multirun(text: str) -> None:
+    overrides = OverridesParser.create().parse_overrides([f"target={quote(text)}"])
+    (((word,),),) = BasicSweeper.split_arguments(overrides, None)
+    assert read_back(word) == text
+
+
+@settings(deadline=None)
+@given(AWKWARD)
+def test_escaped_text_survives_a_yaml_file(text: str) -> None:
+    yaml = OmegaConf.to_yaml(OmegaConf.create({"target": escape_interpolation(text)}))
+    assert OmegaConf.create(yaml)["target"] == text
+
+
+@pytest.mark.parametrize("word", ["steps=3", "method=ids,dds", "-m", "targets=a,b", "prior=sd15"])
+def test_other_words_are_untouched(word: str) -> None:
+    assert quote_overrides([word]) == [word]
+
+
+@pytest.mark.parametrize("prefix", ["", "+", "++"])
+def test_prefixed_keys_are_quoted_too(prefix: str) -> None:
+    assert quote_overrides([f"{prefix}target=a, b"]) == [f"{prefix}target='a, b'"]

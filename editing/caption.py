@@ -1,0 +1,185 @@
+"""What a picture shows, in words: the source prompt of an edit for which none was given."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from string import Formatter
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from editing.errors import UserError
+
+BLIP = "Salesforce/blip-image-captioning-base"
+ROUNDS = 4  # passes over the slots of a grammar; most pictures need two
+
+
+class HasFolder(Protocol):
+    """A prior, as far as captions are concerned: where its files are, if they are in a folder."""
+
+    folder: Path | None
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A description of a picture: in full, and its bare noun phrase where the captioner has one."""
+
+    full: str
+    short: str | None = None
+
+
+def caption(
+    images: Float[Tensor, "B 3 H W"], prior: HasFolder, captioner: str = BLIP
+) -> list[str]:
+    """One sentence for each picture (values in [0, 1]); see `describe`."""
+    return [found.full for found in describe(images, prior, captioner)]
+
+
+def describe(
+    images: Float[Tensor, "B 3 H W"], prior: HasFolder, captioner: str = BLIP
+) -> list[Caption]:
+    """Caption pictures (values in [0, 1]) in the language of the prior.
+
+    A prior whose folder has `clip/` and `grammar.json` brings its own world: the caption is the
+    sentence of that grammar which its CLIP finds most similar to the picture. For any other prior
+    the BLIP model `captioner` (a folder or a hub name) writes it.
+    """
+    if prior.folder and (prior.folder / "grammar.json").exists():
+        grammar = Grammar.read(prior.folder / "grammar.json")
+        return [grammar.caption(choice) for choice in best_choices(images, prior.folder, grammar)]
+    return [Caption(text) for text in _blip(images, captioner)]
+
+
+def source_prompt(found: Caption, target: str) -> str:
+    """The source prompt that makes a pair with `target`.
+
+    The two prompts should differ in what is to change and in nothing else. A target that is a bare
+    noun phrase ("a pig") leaves coat, clothes and place open, so the source does as well ("a cat"):
+    with the full caption, each detail that the target does not repeat would be edited away.
+    """
+    bare = re.fullmatch(r"\s*(?:an?|the)\s+[^\W\d_]+(?:-[^\W\d_]+)*\s*[.!]?\s*", target, re.I)
+    return found.short if bare and found.short else found.full
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """Captions made of slots.
+
+    Attributes:
+        template: the sentence, as in "a {style} of a {species} {place}".
+        slots: what each slot may say.
+        short: the bare noun phrase.
+    """
+
+    template: str
+    slots: dict[str, list[str]]
+    short: str = "a {species}"
+
+    @classmethod
+    def read(cls, path: Path) -> "Grammar":
+        """Read `grammar.json`; keys it has beyond these are other tools'."""
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{key: data[key] for key in ("template", "slots", "short") if key in data})
+
+    def sentence(self, choice: dict[str, str]) -> str:
+        """The template with a word chosen for each slot."""
+        return self.template.format_map(choice)
+
+    def caption(self, choice: dict[str, str]) -> Caption:
+        names = [name for _, name, _, _ in Formatter().parse(self.short) if name]
+        short = self.short.format_map(choice) if all(name in choice for name in names) else None
+        return Caption(self.sentence(choice), short)
+
+
+@torch.no_grad()
+def best_choices(
+    images: Float[Tensor, "B 3 H W"], folder: Path, grammar: Grammar
+) -> list[dict[str, str]]:
+    """For each picture, a choice of words that no change of a single slot makes more similar.
+
+    Coordinate ascent on the cosine similarity of the CLIP in `folder`, slot by slot: a few dozen
+    sentences per picture instead of the thousands that the whole grammar has.
+    """
+    clip = Clip(folder)
+    pictures = clip.embed_images(images)
+    choices = [{slot: words[0] for slot, words in grammar.slots.items()} for _ in images]
+    for _ in range(ROUNDS):
+        before = [dict(choice) for choice in choices]
+        for slot, words in grammar.slots.items():
+            variants = [choice | {slot: word} for choice in choices for word in words]
+            texts = clip.embed_texts([grammar.sentence(variant) for variant in variants])
+            scores = torch.einsum("bd,bwd->bw", pictures, texts.view(len(images), len(words), -1))
+            best = scores.argmax(dim=1).tolist()
+            choices = [variants[i * len(words) + w] for i, w in enumerate(best)]
+        if choices == before:
+            break
+    return choices
+
+
+class Clip:
+    """The CLIP model in a prior's folder: `clip/`, and `tokenizer/` if it has none of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import CLIPModel, CLIPTokenizer
+
+        own = (folder / "clip" / "tokenizer_config.json").exists()
+        self.model = CLIPModel.from_pretrained(folder / "clip", use_safetensors=True).eval()
+        self.tokenizer = CLIPTokenizer.from_pretrained(folder / ("clip" if own else "tokenizer"))
+        self.mean, self.std = _normalisation(folder / "clip" / "preprocessor_config.json")
+        self.cache: dict[str, Tensor] = {}
+
+    def embed_images(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B d"]:
+        """Unit embeddings of the central squares of pictures in [0, 1]."""
+        vision = self.model.config.vision_config.image_size
+        side = min(images.shape[-2:])
+        top, left = ((length - side) // 2 for length in images.shape[-2:])
+        square = images.float().cpu()[..., top : top + side, left : left + side]
+        pixels = F.interpolate(
+            square, (vision, vision), mode="bicubic", antialias=True, align_corners=False
+        ).clamp(0, 1)
+        output = self.model.get_image_features(pixel_values=(pixels - self.mean) / self.std)
+        return F.normalize(output.pooler_output.float(), dim=-1)
+
+    def embed_texts(self, texts: list[str]) -> Float[Tensor, "n d"]:
+        """Unit embeddings; each text is computed once."""
+        new = [text for text in dict.fromkeys(texts) if text not in self.cache]
+        if new:
+            tokens = self.tokenizer(new, padding=True, truncation=True, return_tensors="pt")
+            output = self.model.get_text_features(**tokens)
+            embeddings = F.normalize(output.pooler_output.float(), dim=-1)
+            self.cache |= dict(zip(new, embeddings, strict=True))
+        return torch.stack([self.cache[text] for text in texts])
+
+
+def _normalisation(path: Path) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
+    """Mean and deviation of CLIP's input, its processor's or else OpenAI's."""
+    from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+
+    data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    mean = data.get("image_mean", OPENAI_CLIP_MEAN)
+    std = data.get("image_std", OPENAI_CLIP_STD)
+    return torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
+
+
+@torch.no_grad()
+def _blip(images: Float[Tensor, "B 3 H W"], captioner: str) -> list[str]:
+    from transformers import BlipForConditionalGeneration, BlipProcessor
+
+    from editing.images import to_image
+
+    try:
+        processor: Any = BlipProcessor.from_pretrained(captioner)
+        model: Any = BlipForConditionalGeneration.from_pretrained(captioner, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"The captioner {captioner!r} is neither a folder nor could it be downloaded: "
+            'describe the picture yourself with source="...".'
+        ) from error
+    inputs = processor(images=[to_image(image) for image in images], return_tensors="pt")
+    tokens = model.eval().generate(**inputs, max_new_tokens=30, do_sample=False)
+    texts = processor.batch_decode(tokens, skip_special_tokens=True)
+    return [" ".join(text.split()) for text in texts]

@@ -1,0 +1,219 @@
+"""What a run leaves behind: its folder, its pictures and the record of what made them."""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import tempfile
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from editing.errors import UserError
+from editing.images import reason
+
+PACKAGE = "ids-editing"
+RESULT = "result.json"  # written last: a folder that holds it holds a complete result
+CONFIG = "config.yaml"
+# What is written per picture; several pictures go to folders of these names.
+PICTURES = {"edited": ".png", "side_by_side": ".png", "trace": ".gif"}
+
+
+def slug(text: str, length: int = 40) -> str:
+    """`text` as a part of a file name: letters and digits of any script, the rest underscores."""
+    words = re.sub(r"[^\w.]+", "_", unicodedata.normalize("NFKC", text)).strip("_.")
+    return words[:length].rstrip("_.") or "edit"
+
+
+def run_name(sources: Sequence[Path], target: str, method: str) -> str:
+    """Name of a run's folder, as in `cat-a_pig-ids`."""
+    first = sources[0]
+    source = first.stem if len(sources) == 1 else f"{first.resolve().parent.name}_{len(sources)}"
+    return f"{slug(source)}-{slug(target)}-{slug(method)}"
+
+
+def picture_files(sources: Sequence[Path]) -> list[dict[str, str]]:
+    """For each source, where its pictures go inside the run's folder.
+
+    One source has `edited.png`, `side_by_side.png` and `trace.gif`; several have `edited/NAME.png`
+    and so on, numbered where two sources share a name.
+    """
+    if len(sources) == 1:
+        return [{kind: kind + suffix for kind, suffix in PICTURES.items()}]
+    files, taken = [], set[str]()
+    for source in sources:
+        name, count = source.stem, 1
+        while name.casefold() in taken:
+            count += 1
+            name = f"{source.stem}-{count}"
+        taken.add(name.casefold())
+        files.append({kind: f"{kind}/{name}{suffix}" for kind, suffix in PICTURES.items()})
+    return files
+
+
+@contextmanager
+def claimed_folder(path: Path, *, named: bool, overwrite: bool = False) -> Iterator[Path]:
+    """A folder for one run, made now and removed again at the end if nothing was written to it.
+
+    Args:
+        path: the folder. Where the user did not name it, the next free of `path`, `path-2`, ... is
+            taken, also when several runs start at once.
+        named: whether the user asked for this very folder. If it holds a result already, that is an
+            error unless `overwrite`.
+        overwrite: let the new result replace an older one, file by file.
+    """
+    made: list[Path] = []
+    try:
+        try:
+            folder = _make_named(path, overwrite, made) if named else _make_free(path, made)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"Cannot write to output={str(path)!r}: {reason(error)}; choose another folder."
+            ) from error
+        yield folder
+    finally:
+        for parent in reversed(made):
+            try:
+                parent.rmdir()
+            except OSError:  # it holds something, and so do those above it
+                break
+
+
+def _make_named(path: Path, overwrite: bool, made: list[Path]) -> Path:
+    if path.exists() and not path.is_dir():
+        raise UserError(f"output={str(path)!r} is a file: name a folder.")
+    if not overwrite and any(p.name in _result_names() for p in _entries(path)):
+        raise UserError(
+            f"output={str(path)!r} already holds a result: "
+            "name another folder, or add overwrite=true."
+        )
+    _make(path, made, exist_ok=True)
+    return path
+
+
+def _make_free(path: Path, made: list[Path]) -> Path:
+    _make(path.parent, made, exist_ok=True)
+    count, folder = 1, path
+    while True:
+        try:
+            _make(folder, made, exist_ok=False)
+            return folder
+        except FileExistsError:
+            count += 1
+            folder = path.with_name(f"{path.name}-{count}")
+
+
+def _make(path: Path, made: list[Path], *, exist_ok: bool) -> None:
+    """Make a folder and those above it, noting in `made` each that was not there."""
+    if not path.parent.exists():
+        _make(path.parent, made, exist_ok=True)
+    there = path.is_dir()
+    path.mkdir(exist_ok=exist_ok)
+    if not there:
+        made.append(path)
+
+
+def _entries(path: Path) -> list[Path]:
+    return list(path.iterdir()) if path.is_dir() else []
+
+
+def _result_names() -> set[str]:
+    return {RESULT, CONFIG, *PICTURES, *(kind + suffix for kind, suffix in PICTURES.items())}
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all, making its folder if need be."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def png(image: Image.Image, text: Mapping[str, str]) -> bytes:
+    """A PNG file with one UTF-8 text chunk for each entry of `text`."""
+    info = PngInfo()
+    for key, value in text.items():
+        info.add_itxt(key, value)
+    buffer = BytesIO()
+    image.save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def gif(frames: Sequence[Image.Image], seconds: float = 4.0) -> bytes:
+    """An endless animation that takes `seconds`, then rests for one on its last frame."""
+    step = max(20, round(1000 * seconds / len(frames)))  # browsers slow down anything below 20 ms
+    buffer = BytesIO()
+    frames[0].save(
+        buffer,
+        "GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=[step] * (len(frames) - 1) + [1000],
+        loop=0,
+    )
+    return buffer.getvalue()
+
+
+def edit_text(method: str, source_prompt: str, target_prompt: str) -> dict[str, str]:
+    """The text chunks that mark a picture as edited, and how."""
+    return {
+        "Software": software(),
+        "Description": f"Edited with {method}: from {source_prompt!r} to {target_prompt!r}.",
+        "edited": "true",
+        "method": method,
+        "source_prompt": source_prompt,
+        "target_prompt": target_prompt,
+    }
+
+
+def to_json(record: Mapping[str, Any]) -> bytes:
+    """`record` as indented JSON; text stays readable in any script."""
+    return (json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def software() -> str:
+    """Name and version of this package."""
+    return f"{PACKAGE} {_version(PACKAGE)}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result depends on."""
+    packages = (PACKAGE, "torch", "diffusers", "transformers", "numpy", "pillow")
+    return {"python": platform.python_version()} | {name: _version(name) for name in packages}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def git_revision() -> str | None:
+    """Commit of the checkout this package runs from (`-dirty` if changed), None outside of one."""
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
+    try:
+        # A package installed somewhere inside another project's checkout is not tracked there.
+        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], **_QUIET)
+        describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run([*git, *describe], **_QUIET).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+_QUIET: dict[str, Any] = {"check": True, "capture_output": True, "text": True, "timeout": 10}

@@ -1,0 +1,63 @@
+"""The Menagerie's small grammar: what a scene is called, in several ways, and what a prompt means."""
+
+import random
+
+from benchmarks.menagerie.scene import Scene
+
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "cat": ("cat", "kitty", "kitten"),
+    "dog": ("dog", "puppy", "hound"),
+    "pig": ("pig", "piglet", "hog"),
+    "cow": ("cow", "calf"),
+    "lion": ("lion",),
+    "tiger": ("tiger",),
+    "squirrel": ("squirrel",),
+    "penguin": ("penguin",),
+    "gray": ("gray", "grey"),
+    "golden": ("golden", "yellow"),
+    "meadow": ("on a meadow", "in a meadow", "on the grass", "in a field"),
+    "beach": ("on a beach", "on the beach", "at the sea", "on the sand"),
+    "room": ("in a room", "in the house", "indoors"),
+    "snow": ("in the snow", "on snow", "in winter"),
+    "night": ("at night", "in the moonlight", "in the dark"),
+    "tree": ("a tree",),
+    "ball": ("a {} ball",),
+    "house": ("a house", "a house with a {} roof"),
+    "rock": ("a rock", "a stone"),
+    "photo": ("a photo of", "a picture of", "an image of", "a photograph of"),
+    "drawing": ("a drawing of", "a cartoon of", "a sketch of"),
+}
+
+
+def _article(words: str) -> str:
+    return ("an " if words[0] in "aeiou" else "a ") + words
+
+
+def caption(scene: Scene, rng: random.Random | None = None) -> str:
+    """A caption of the scene: the plain full one, or with `rng` one of many wordings that may leave things out.
+
+    A coat that is not the species' own is nearly always named; a natural one never, so "a pig" is a pink pig.
+    """
+    rng_ = rng or random.Random(0)
+
+    def word(key: str) -> str:
+        options = SYNONYMS.get(key, (key,))
+        return rng_.choice(options) if rng and rng_.random() < 0.4 else options[0]
+
+    def keep(probability: float) -> bool:
+        return rng is None or rng_.random() < probability
+
+    animal = word(scene.species)
+    if scene.coat != "natural" and keep(0.92):
+        animal = f"{word(scene.coat)} {animal}"
+    text = _article(animal)
+    if scene.worn != "none" and keep(0.85):
+        text += f" with a {scene.worn_color} {scene.worn}"
+    if keep(0.7):
+        text += f" {word(scene.place)}"
+    if scene.prop != "none" and keep(0.5):
+        thing = word(scene.prop).format(scene.prop_color)
+        text += (" next to " if scene.prop == "ball" else " near ") + thing
+    if scene.style == "drawing":
+        return f"{word('drawing')} {text}" if keep(0.95) else text
+    return f"{word('photo')} {text}" if keep(0.65) else text

@@ -1,0 +1,107 @@
+"""What a Menagerie picture shows: a few words and numbers, drawn from a seed.
+
+Lengths are in body lengths (a cat from chest to rump is about 0.7), angles in degrees, y is up.
+The animal stands at the origin and looks along +x; the camera looks at it along -z of its own frame.
+"""
+
+import dataclasses
+import random
+from dataclasses import dataclass
+from typing import Any
+
+SPECIES = ("cat", "dog", "pig", "cow", "lion", "tiger", "squirrel", "penguin")
+COATS = ("natural", "gray", "white", "black", "brown", "golden", "blue")
+PLACES = ("meadow", "beach", "room", "snow", "night")
+PROPS = ("none", "tree", "ball", "house", "rock")
+WORN = ("none", "hat", "scarf")
+COLORS = ("red", "blue", "yellow", "green")
+STYLES = ("photo", "drawing")
+
+# Who may draw which seeds; those from the last bound on are never drawn by anything in this repository.
+TRAIN_SEEDS = range(0, 800_000)
+VALIDATION_SEEDS = range(800_000, 850_000)
+TEST_SEEDS = range(850_000, 900_000)
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "species": SPECIES,
+    "coat": COATS,
+    "place": PLACES,
+    "prop": PROPS,
+    "worn": WORN,
+    "worn_color": COLORS,
+    "prop_color": COLORS,
+    "style": STYLES,
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One scene. `replace` changes what is named and keeps the rest: the exact answer to an edit.
+
+    Raises:
+        ValueError: an attribute has a value that is not one of its `CHOICES`.
+    """
+
+    species: str = "cat"
+    coat: str = "natural"  # "natural" is the species' own: a pink pig, a striped tiger
+    place: str = "meadow"
+    prop: str = "none"
+    worn: str = "none"
+    worn_color: str = "red"
+    prop_color: str = "red"
+    style: str = "photo"
+    heading: float = 20.0  # the animal's: 0 looks right, 90 at the camera, 180 left
+    head_turn: float = 0.0  # towards (+) or away from (-) the camera
+    gait: float = 0.0  # swing of the legs, -1..1
+    tail_raise: float = 0.0  # -1..1
+    tail_sway: float = 0.0  # -1..1
+    elevation: float = 10.0  # of the camera above the horizon
+    distance: float = 3.3  # of the camera from the animal
+    pan: float = 0.0  # where the camera aims, to the side of the animal, in body lengths
+    light_azimuth: float = 40.0  # 0 is from behind the camera, positive from its right
+    light_elevation: float = 50.0
+    prop_side: float = 1.0  # in body lengths to the right of the animal
+    prop_depth: float = 1.0  # in body lengths behind the animal
+    tint: float = 0.0  # varies the colours of coat, ground and sky, -1..1
+    texture: int = 0  # seeds the noise of fur, ground and clouds
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise ValueError(f"{name}={value!r} is not one of {', '.join(choices)}.")
+
+    def replace(self, **changes: Any) -> "Scene":
+        """The same scene with `changes`: `scene.replace(species="pig")` keeps pose, place, camera and light."""
+        return dataclasses.replace(self, **changes)
+
+
+def sample_scene(seed: int, **fixed: Any) -> Scene:
+    """The scene of a seed; what is `fixed` (`species="cat"`) is set afterwards, so the rest stays as drawn."""
+    rng = random.Random(seed)
+    side = rng.choice((-1, 1))
+    heading = rng.uniform(-12, 52)
+    scene = Scene(
+        species=rng.choice(SPECIES),
+        coat="natural" if rng.random() < 0.6 else rng.choice(COATS[1:]),
+        place=rng.choice(PLACES),
+        prop="none" if rng.random() < 0.35 else rng.choice(PROPS[1:]),
+        worn=rng.choices(WORN, (0.6, 0.2, 0.2))[0],
+        worn_color=rng.choice(COLORS),
+        prop_color=rng.choice(COLORS),
+        style=rng.choices(STYLES, (0.8, 0.2))[0],
+        heading=heading if side > 0 else 180 - heading,
+        head_turn=rng.uniform(-10, 35),
+        gait=rng.uniform(-1, 1),
+        tail_raise=rng.uniform(-1, 1),
+        tail_sway=rng.uniform(-1, 1),
+        elevation=rng.uniform(4, 15),
+        distance=rng.uniform(3.0, 3.7),
+        pan=rng.uniform(-0.12, 0.12),
+        light_azimuth=rng.uniform(-65, 65),
+        light_elevation=rng.uniform(38, 62),
+        prop_side=rng.choice((-1, 1)) * rng.uniform(0.45, 1.05),
+        prop_depth=rng.uniform(0.9, 1.7),
+        tint=rng.uniform(-1, 1),
+        texture=rng.randrange(1 << 20),
+    )
+    return scene.replace(**fixed) if fixed else scene

@@ -16,7 +16,9 @@ import torch
 
 torch.set_num_threads(1)  # several threads on a small, shared CPU are far slower than one
 
-TINY_WORDS = "a an the photo drawing of cat dog pig cow lion gray pink with red hat on beach".split()
+TINY_WORDS = (
+    "a an the photo drawing of cat dog pig cow lion gray pink with red hat on beach".split()
+)
 
 
 def save_tiny_sd(
@@ -27,7 +29,12 @@ def save_tiny_sd(
     max_tokens: int = 16,
 ) -> Path:
     """Write a small random Stable Diffusion pipeline (about 1 MB) to ``folder`` and return it."""
-    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from diffusers import (
+        AutoencoderKL,
+        PNDMScheduler,
+        StableDiffusionPipeline,
+        UNet2DConditionModel,
+    )
     from transformers import CLIPTextConfig, CLIPTextModel
 
     tokenizer = tiny_tokenizer(max_tokens)

@@ -1,0 +1,252 @@
+"""The optimisation loop: one for all distillers and all parameters, and its callbacks."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TextIO
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from editing.distillers.base import ScoreDistiller
+from editing.errors import NonFiniteError, UserError
+from editing.parameters import Canvas, Latents, Parameters
+from samplers.prior import Evaluations, PromptPair, count_evaluations
+
+# The reference implementations multiply the loss by 2000, divide it by h w = 64 * 64 and take SGD
+# steps of 0.1. Kept per element, so that the step does not depend on the resolution.
+STEP_SIZE = 2000 * 0.1 / 64**2
+
+
+@dataclass(frozen=True)
+class Edit:
+    """The result of an editor.
+
+    Attributes:
+        images: the edited pictures (B, 3, H, W) in [0, 1], float32, on the CPU.
+        parameters: copies of the tensors that were optimised; for pictures one, its rows the images.
+        records: one dict per step: ``step`` from 1, ``t`` and ``gradient_norm`` (Euclidean, in
+            latent units), one number per image each.
+        evaluations: network evaluations, summed over images and steps.
+        seconds: wall time, encoding and decoding included.
+        stopped: why the run ended before its last step, or None.
+    """
+
+    images: Float[Tensor, "B 3 H W"]
+    parameters: tuple[Tensor, ...]
+    records: list[dict[str, Any]]
+    evaluations: Evaluations
+    seconds: float
+    stopped: str | None = None
+
+    @property
+    def latents(self) -> Tensor:
+        """The first (for latents: the only) optimised tensor."""
+        return self.parameters[0]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a callback sees after a step.
+
+    Attributes:
+        step: 1 .. ``steps``.
+        steps: how many there are.
+        t: timestep of each image, (B,).
+        gradient: the distiller's gradient at this step, (B, C, h, w).
+        dtype: precision of the network.
+        canvas: what is optimised, after the step.
+    """
+
+    step: int
+    steps: int
+    t: Int64[Tensor, " B"]
+    gradient: Float[Tensor, "B C h w"]
+    dtype: torch.dtype
+    canvas: Canvas
+
+    @property
+    def latents(self) -> Tensor:
+        """The first (for latents: the only) optimised tensor, without a graph; do not change it."""
+        return self.canvas.tensors[0].detach()
+
+    def decode(self) -> Float[Tensor, "B 3 H W"]:
+        """The pictures as they are now, in [0, 1]; costs a decoder call for latents."""
+        return self.canvas.images()
+
+
+class Callback(Protocol):
+    """Looks at every step; may stop the run by raising."""
+
+    def on_step(self, state: Step) -> None:
+        """Called after every step."""
+        ...
+
+
+class Editor(Protocol):
+    """Edits a batch: what distillation and trajectory methods have in common."""
+
+    def __call__(
+        self,
+        sources: Any,
+        prompts: PromptPair,
+        generators: Sequence[torch.Generator],
+        callbacks: Sequence[Callback] = (),
+    ) -> Edit:
+        """Edit ``sources`` (for pictures: (B, 3, H, W) in [0, 1]) from source to target prompts."""
+        ...
+
+
+@dataclass
+class DistillationEditor:
+    """Moves parameters along a distiller's gradient.
+
+    Non-finite numbers always stop the run; see :class:`NaNGuard`.
+
+    Attributes:
+        distiller: the method.
+        parameters: what is moved.
+        steps: number of optimisation steps, 1 or more.
+        step_size: learning rate per element, at every resolution.
+        optimizer: called with the tensors and ``lr``; plain gradient descent, as in the papers.
+        callbacks: called after every step, before those of the call.
+
+    Raises:
+        UserError: for fewer than one step or a step size that is not positive.
+    """
+
+    distiller: ScoreDistiller
+    parameters: Parameters = field(default_factory=Latents)
+    steps: int = 200
+    step_size: float = STEP_SIZE
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.SGD
+    callbacks: Sequence[Callback] = ()
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UserError(f"An edit needs at least one step, got steps={self.steps}.")
+        if not self.step_size > 0:
+            raise UserError(f"The step size must be positive, got step_size={self.step_size}.")
+
+    def __call__(
+        self,
+        sources: Any,
+        prompts: PromptPair,
+        generators: Sequence[torch.Generator],
+        callbacks: Sequence[Callback] = (),
+    ) -> Edit:
+        """Edit a batch.
+
+        Args:
+            sources: what ``parameters`` starts from; pictures (B, 3, H, W) in [0, 1] for latents
+                and pixels.
+            prompts: one pair per image, or one for all.
+            generators: one per image; a result does not depend on the rest of its batch.
+            callbacks: called after every step.
+
+        Raises:
+            NonFiniteError: with the last good edit in ``last_good``.
+        """
+        start, prior = time.perf_counter(), self.distiller.prior
+        canvas = self.parameters.start(prior, sources)
+        optimizer = self.optimizer(canvas.tensors, lr=self.step_size)
+        watchers = (NaNGuard(), *self.callbacks, *callbacks)
+        records: list[dict[str, Any]] = []
+        with count_evaluations(prior) as evaluations:
+
+            def finish(stopped: str | None = None) -> Edit:
+                parameters = tuple(tensor.detach().clone() for tensor in canvas.tensors)
+                images, seconds = canvas.images(), time.perf_counter() - start
+                return Edit(images, parameters, records, evaluations, seconds, stopped)
+
+            for step in range(1, self.steps + 1):
+                target, source = canvas.latents(generators)
+                progress = (step - 1) / max(self.steps - 1, 1)
+                drawn = self.distiller.distill(target, source, prompts, generators, progress)
+                optimizer.zero_grad()
+                target.backward(drawn.gradient)
+                good = [tensor.detach().clone() for tensor in canvas.tensors]
+                optimizer.step()
+                state = Step(step, self.steps, drawn.t, drawn.gradient, prior.dtype, canvas)
+                try:
+                    for watcher in watchers:
+                        watcher.on_step(state)
+                except NonFiniteError as error:
+                    with torch.no_grad():
+                        for tensor, kept in zip(canvas.tensors, good, strict=True):
+                            tensor.copy_(kept)
+                    error.last_good = finish(stopped=str(error))
+                    raise
+                norms = torch.linalg.vector_norm(drawn.gradient.flatten(1), dim=1)
+                records.append(
+                    {"step": step, "t": drawn.t.tolist(), "gradient_norm": norms.tolist()}
+                )
+            return finish()
+
+
+class NaNGuard:
+    """Stops a run whose gradient or parameters are no longer finite."""
+
+    def on_step(self, state: Step) -> None:
+        """Raise a NonFiniteError that names step, image, t and dtype."""
+        tensors = {"gradient": state.gradient, "result": state.canvas.tensors[0]}
+        for name, tensor in tensors.items():
+            if tensor.isfinite().all():
+                continue
+            message = f"The {name} is not finite at step {state.step} of {state.steps}"
+            if len(tensor) == len(state.t):
+                bad = (~tensor.detach().flatten(1).isfinite()).any(1).nonzero().flatten().tolist()
+                message += f", image {bad[0]} of the batch (t = {int(state.t[bad[0]])}"
+            else:
+                message += f" (t = {state.t.tolist()}"
+            raise NonFiniteError(
+                f"{message}, network in {str(state.dtype).removeprefix('torch.')}); the last good "
+                "result is kept, and a smaller guidance or step size, or dtype=fp32, may help."
+            )
+
+
+class Progress:
+    """A progress bar with the time left, on standard error.
+
+    Args:
+        description: what stands before the bar.
+        file: where it is written; standard error by default.
+    """
+
+    def __init__(self, description: str = "", file: TextIO | None = None) -> None:
+        self.description, self.file = description, file
+        self.bar: Any = None
+
+    def on_step(self, state: Step) -> None:
+        from tqdm import tqdm
+
+        if state.step == 1:
+            self.bar = tqdm(desc=self.description, total=state.steps, file=self.file, unit="step")
+        self.bar.update()
+        if state.step == state.steps:
+            self.bar.close()
+
+
+class Trace:
+    """Keeps every ``every``-th picture, and the last, for an animation.
+
+    Attributes:
+        frames: pictures (B, 3, H, W) in [0, 1], on the CPU.
+        steps: the step after which each frame was taken.
+
+    Raises:
+        ValueError: if ``every`` is less than 1.
+    """
+
+    def __init__(self, every: int = 10) -> None:
+        if every < 1:
+            raise ValueError(f"every must be 1 or more, got {every}")
+        self.every = every
+        self.frames: list[Float[Tensor, "B 3 H W"]] = []
+        self.steps: list[int] = []
+
+    def on_step(self, state: Step) -> None:
+        if state.step % self.every == 0 or state.step == state.steps:
+            self.frames.append(state.decode())
+            self.steps.append(state.step)

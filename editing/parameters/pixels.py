@@ -1,0 +1,37 @@
+"""Editing pictures by moving their pixels; the gradient goes back through the encoder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from samplers.prior import Prior
+
+
+class PixelCanvas:
+    """Pixels (B, 3, H, W) that start at those of the sources; a :class:`Canvas`."""
+
+    def __init__(self, prior: Prior, images: Float[Tensor, "B 3 H W"]) -> None:
+        self.prior = prior
+        images = images.to(prior.device, torch.float32)
+        with torch.no_grad():
+            self.source = prior.encode(images)
+        self.tensors = [images.clone().requires_grad_()]
+
+    def latents(
+        self, generators: Sequence[torch.Generator]
+    ) -> tuple[Float[Tensor, "B C h w"], Float[Tensor, "B C h w"]]:
+        return self.prior.encode(self.tensors[0]), self.source
+
+    def images(self) -> Float[Tensor, "B 3 H W"]:
+        return self.tensors[0].detach().clamp(0, 1).cpu()
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Sources are pictures (B, 3, H, W) in [0, 1]; what is moved are the pixels themselves."""
+
+    def start(self, prior: Prior, sources: Float[Tensor, "B 3 H W"]) -> PixelCanvas:
+        return PixelCanvas(prior, sources)

@@ -1,0 +1,1 @@
+"""How timesteps, noise and trajectories are drawn, for any prior behind one small interface."""

@@ -1,0 +1,179 @@
+"""How the noise of one optimisation step is chosen, independent of the distillation method.
+
+Notation of the IDS paper, "Identity-preserving Distillation Sampling by Fixed-Point Iterator":
+``z`` source latents, ``z_t = alpha z + sigma e`` (Eq. 1, where alpha is written sqrt(alpha_t)),
+``z_{0|t} = (z_t - sigma E(z_t)) / alpha`` the posterior mean (Tweedie, Eq. 5), E the guided noise.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from samplers.prior import Condition, Prior
+from samplers.random import randn
+
+Distance = Literal["l2", "l1", "ssim"]
+Variable = Literal["z_t", "noise"]
+
+
+class NoiseStrategy(Protocol):
+    """Chooses the noise that is added to source and target latents alike."""
+
+    def __call__(
+        self,
+        prior: Prior,
+        z: Float[Tensor, "B C h w"],
+        t: Int64[Tensor, " B"],
+        condition: Condition,
+        *,
+        guidance: float,
+        generators: Sequence[torch.Generator],
+    ) -> Float[Tensor, "B C h w"]:
+        """Noise for the source latents ``z`` and the source condition at ``t``."""
+        ...
+
+
+@dataclass(frozen=True)
+class RandomNoise:
+    """Independent standard normal noise (SDS, DDS)."""
+
+    def __call__(
+        self,
+        prior: Prior,
+        z: Float[Tensor, "B C h w"],
+        t: Int64[Tensor, " B"],
+        condition: Condition,
+        *,
+        guidance: float,
+        generators: Sequence[torch.Generator],
+    ) -> Float[Tensor, "B C h w"]:
+        return randn(z.shape, generators, z.device, z.dtype)
+
+
+@dataclass(frozen=True)
+class FixedPointNoise:
+    """Noise whose posterior mean is the source: fixed-point regularization (IDS, Algorithm 1).
+
+    Costs one guided prediction and one backward pass through it per iteration and image, no more:
+    the network is differentiated with respect to its input only.
+
+    Attributes:
+        iterations: N of the paper.
+        step_size: lambda of the paper.
+        distance: d of Eq. 6, per image; see :func:`distance`.
+        variable: what is moved, the noisy latent (the paper) or the noise (its Fig. S1).
+
+    Raises:
+        ValueError: for a negative number of iterations, an unknown distance or variable.
+    """
+
+    iterations: int = 3
+    step_size: float = 1.0
+    distance: Distance = "l2"
+    variable: Variable = "z_t"
+
+    def __post_init__(self) -> None:
+        if self.iterations < 0:
+            raise ValueError(f"iterations must be 0 or more, got {self.iterations}")
+        if self.distance not in get_args(Distance):
+            raise ValueError(f"distance must be l2, l1 or ssim, got {self.distance!r}")
+        if self.variable not in get_args(Variable):
+            raise ValueError(f"variable must be z_t or noise, got {self.variable!r}")
+
+    def __call__(
+        self,
+        prior: Prior,
+        z: Float[Tensor, "B C h w"],
+        t: Int64[Tensor, " B"],
+        condition: Condition,
+        *,
+        guidance: float,
+        generators: Sequence[torch.Generator],
+    ) -> Float[Tensor, "B C h w"]:
+        noise = randn(z.shape, generators, z.device, z.dtype)
+        alpha, sigma = prior.alpha_sigma(t)
+        # d z_t / d noise = sigma, so moving the noise by lambda times its own gradient moves z_t by
+        # sigma^2 lambda times the gradient with respect to z_t.
+        rate = self.step_size if self.variable == "z_t" else self.step_size * sigma**2
+        z_t = alpha * z + sigma * noise  # Eq. 1
+        for _ in range(self.iterations):
+            z_t = z_t - rate * self.gradient(prior, z_t, z, t, condition, guidance)  # Eq. 7
+        return (z_t - alpha * z) / sigma
+
+    def gradient(
+        self,
+        prior: Prior,
+        z_t: Float[Tensor, "B C h w"],
+        z: Float[Tensor, "B C h w"],
+        t: Int64[Tensor, " B"],
+        condition: Condition,
+        guidance: float,
+    ) -> Float[Tensor, "B C h w"]:
+        """Exact gradient of d(z_{0|t}, z) with respect to ``z_t``, through the network."""
+        with torch.enable_grad():
+            z_t = z_t.detach().requires_grad_()
+            noise = prior.predict_noise(z_t, t, condition, guidance)
+            loss = distance(posterior_mean(prior, z_t, t, noise), z, self.distance)  # Eq. 6
+            # a sum over images that do not see each other: every image gets its own gradient
+            (gradient,) = torch.autograd.grad(loss.sum(), z_t)
+        return gradient
+
+
+def posterior_mean(
+    prior: Prior,
+    z_t: Float[Tensor, "B C h w"],
+    t: Int64[Tensor, " B"],
+    noise: Float[Tensor, "B C h w"],
+) -> Float[Tensor, "B C h w"]:
+    """Tweedie's estimate of the clean latents, E[z | z_t] (IDS, Eq. 5)."""
+    alpha, sigma = prior.alpha_sigma(t)
+    return (z_t - sigma * noise) / alpha
+
+
+def distance(
+    x: Float[Tensor, "B C h w"], z: Float[Tensor, "B C h w"], kind: Distance
+) -> Float[Tensor, " B"]:
+    """Distance of ``x`` from the reference ``z``, one number per image.
+
+    ``l2`` is the Euclidean norm, not squared. The paper does not give the scale of the other two;
+    here they are scaled with n = C h w so that one lambda serves all three: ``l1`` is the sum of
+    absolute differences over sqrt(n) (its gradient has norm 1, as that of ``l2``), ``ssim`` is
+    sqrt(n) (1 - SSIM).
+    """
+    if kind == "l2":
+        return torch.linalg.vector_norm((x - z).flatten(1), dim=1)
+    root = math.sqrt(x[0].numel())
+    if kind == "l1":
+        return (x - z).flatten(1).abs().sum(1) / root
+    return root * (1 - ssim(x, z))
+
+
+def ssim(x: Float[Tensor, "B C h w"], z: Float[Tensor, "B C h w"]) -> Float[Tensor, " B"]:
+    """Structural similarity per image (Wang et al. 2004, Eq. 13), on any value range.
+
+    Gaussian window of 11 (less where the latent is smaller) and width 1.5, K1 = 0.01, K2 = 0.03;
+    the data range is that of each reference image ``z``.
+    """
+    channels, size = x.shape[1], min(11, *x.shape[-2:])
+    offsets = torch.arange(size, device=x.device, dtype=x.dtype) - (size - 1) / 2
+    line = torch.softmax(-(offsets**2) / (2 * 1.5**2), dim=0)
+    window = (line[:, None] * line).expand(channels, 1, size, size)
+
+    def blur(values: Tensor) -> Tensor:
+        return F.conv2d(values, window, groups=channels)
+
+    # a constant reference has no range; any positive number keeps the quotient finite
+    span = (z.flatten(1).amax(1) - z.flatten(1).amin(1)).clamp_min(1e-6)[:, None, None, None]
+    c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
+    mean_x, mean_z = blur(x), blur(z)
+    var_x, var_z = blur(x * x) - mean_x**2, blur(z * z) - mean_z**2
+    covariance = blur(x * z) - mean_x * mean_z
+    luminance = (2 * mean_x * mean_z + c1) / (mean_x**2 + mean_z**2 + c1)
+    structure = (2 * covariance + c2) / (var_x + var_z + c2)
+    return (luminance * structure).flatten(1).mean(1)

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ BLIP = "Salesforce/blip-image-captioning-base"
 ROUNDS = 4  # passes over the slots of a grammar; most pictures need two
 
 
+@runtime_checkable
 class HasFolder(Protocol):
     """A prior, as far as captions are concerned: where its files are, if they are in a folder."""
 
@@ -61,7 +62,7 @@ def source_prompt(found: Caption, target: str) -> str:
     noun phrase ("a pig") leaves coat, clothes and place open, so the source does as well ("a cat"):
     with the full caption, each detail that the target does not repeat would be edited away.
     """
-    bare = re.fullmatch(r"\s*(?:an?|the)\s+[^\W\d_]+(?:-[^\W\d_]+)*\s*[.!]?\s*", target, re.I)
+    bare = re.fullmatch(r"\s*(?:(?:an?|the)\s+)?[^\W\d_]+(?:-[^\W\d_]+)*\s*[.!]?\s*", target, re.I)
     return found.short if bare and found.short else found.full
 
 
@@ -124,13 +125,20 @@ class Clip:
     """The CLIP model in a prior's folder: `clip/`, and `tokenizer/` if it has none of its own."""
 
     def __init__(self, folder: Path) -> None:
-        from transformers import CLIPModel, CLIPTokenizer
+        from transformers import CLIPModel
 
-        own = (folder / "clip" / "tokenizer_config.json").exists()
         self.model = CLIPModel.from_pretrained(folder / "clip", use_safetensors=True).eval()
-        self.tokenizer = CLIPTokenizer.from_pretrained(folder / ("clip" if own else "tokenizer"))
+        self.tokenizer = self.read_tokenizer(folder)
         self.mean, self.std = _normalisation(folder / "clip" / "preprocessor_config.json")
         self.cache: dict[str, Tensor] = {}
+
+    @staticmethod
+    def read_tokenizer(folder: Path) -> Any:
+        """The tokenizer of CLIP's folder, or else the prior's."""
+        from transformers import CLIPTokenizer
+
+        own = (folder / "clip" / "tokenizer_config.json").exists()
+        return CLIPTokenizer.from_pretrained(folder / ("clip" if own else "tokenizer"))
 
     def embed_images(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B d"]:
         """Unit embeddings of the central squares of pictures in [0, 1]."""

@@ -25,7 +25,7 @@ class Edit:
 
     Attributes:
         images: the edited pictures (B, 3, H, W) in [0, 1], float32, on the CPU.
-        parameters: copies of the tensors that were optimised; for pictures one, its rows the images.
+        parameters: copies of the optimised tensors; for pictures one, its rows the images.
         records: one dict per step: ``step`` from 1, ``t`` and ``gradient_norm`` (Euclidean, in
             latent units), one number per image each.
         evaluations: network evaluations, summed over images and steps.

@@ -1,11 +1,15 @@
-"""Shell words as people type them, kept whole on their way through Hydra's grammar."""
+"""The words of a command line, as people type them, rewritten for Hydra's grammar."""
 
 import re
+from collections.abc import Collection
+from pathlib import Path
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
 TEXT_KEYS = ("src", "target", "source", "output", "captioner")
 _TEXT_OVERRIDE = re.compile(rf"(\+{{0,2}}(?:{'|'.join(TEXT_KEYS)}))=(.*)", re.DOTALL)
+# Groups whose choice is an argument of the method, and is therefore stored inside of it.
+METHOD_GROUPS = ("noise", "timesteps")
 
 
 def escape_interpolation(text: str) -> str:
@@ -14,18 +18,32 @@ def escape_interpolation(text: str) -> str:
 
 
 def quote(text: str) -> str:
-    """`text` as one quoted value of Hydra's override grammar, which reads back as `text` exactly."""
+    """`text` as one quoted value of Hydra's grammar, which reads it back exactly."""
     return QuotedString(escape_interpolation(text), Quote.single).with_quotes()
 
 
-def quote_overrides(words: list[str]) -> list[str]:
-    """Command-line words with the values of `TEXT_KEYS` quoted; every other word is untouched.
+def hydra_words(words: list[str], priors: Collection[str]) -> list[str]:
+    """The words of a command line as Hydra needs them.
 
-    What follows the first `=` is the text, to the last character: `target=a pig, pink` needs no
-    quotes besides the shell's, and `target='"pig"'` has double quotes in it. An empty value is the
-    empty text, which the runner treats as it treats a missing one.
+    - The values of `TEXT_KEYS` are quoted. What follows the first `=` is the text, to the last
+      character: `target=a pig, pink` needs no quotes besides the shell's, and `target='"pig"'` has
+      double quotes in it. An empty value is the empty text.
+    - `prior=` may name a folder or a hub model besides the named `priors`.
+    - `noise=`, `noise.KEY=` and the same for timesteps go to the method, which they belong to.
+
+    Every other word is left as it is.
     """
-    return [
-        f"{match[1]}={quote(match[2])}" if (match := _TEXT_OVERRIDE.fullmatch(word)) else word
-        for word in words
-    ]
+    return [new for word in words for new in _hydra_words(word, priors)]
+
+
+def _hydra_words(word: str, priors: Collection[str]) -> list[str]:
+    if match := _TEXT_OVERRIDE.fullmatch(word):
+        return [f"{match[1]}={quote(match[2])}"]
+    key, _, value = word.partition("=")
+    if key == "prior" and value not in priors and ("/" in value or Path(value).is_dir()):
+        return ["~prior", f"+prior.path={quote(value)}"]
+    group, _, field = key.partition(".")
+    if group in METHOD_GROUPS and value:
+        inside = f"method.{group}.{field}" if field else f"{group}@method.{group}"
+        return [f"{inside}={value}"]
+    return [word]

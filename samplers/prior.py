@@ -95,7 +95,7 @@ class Prior(Protocol):
     Attributes:
         num_timesteps: length T of the noise schedule; t is in 0 .. T - 1.
         device: where the network is; latents are made there.
-        dtype: precision of the network. Everything outside it is float32 (float64 for exact priors).
+        dtype: precision of the network; the rest is float32 (float64 for exact priors).
     """
 
     num_timesteps: int

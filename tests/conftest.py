@@ -143,3 +143,56 @@ def tiny_sd(make_tiny_sd: Callable[..., Path]) -> Path:
 def tiny_sd_v(make_tiny_sd: Callable[..., Path]) -> Path:
     """Folder of a v-predicting tiny pipeline whose VAE has scale 0.7 and shift 0.1."""
     return make_tiny_sd(prediction_type="v_prediction", scaling_factor=0.7, shift_factor=0.1)
+
+
+@pytest.fixture(scope="session")
+def tiny_prior(tiny_sd: Path) -> Any:
+    """The noise-predicting tiny pipeline as a prior, float32 on the CPU."""
+    from editing.priors import load_prior
+
+    return load_prior(tiny_sd, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_prior_v(tiny_sd_v: Path) -> Any:
+    """The v-predicting tiny pipeline as a prior, float32 on the CPU."""
+    from editing.priors import load_prior
+
+    return load_prior(tiny_sd_v, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def gaussian_prior() -> Any:
+    """Exact prior of one Gaussian per prompt, float64: "a cat" and "a pig", of the same variance."""
+    from editing.priors.analytic import GaussianMixturePrior, Mixture
+
+    means = torch.randn(2, 3, 4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    variance = torch.tensor([0.3], dtype=torch.float64)
+    return GaussianMixturePrior(
+        {"a cat": Mixture(means[:1], variance), "a pig": Mixture(means[1:], variance)}
+    )
+
+
+@pytest.fixture(scope="session")
+def mixture_prior() -> Any:
+    """Exact prior of a mixture of 3 Gaussians ("a cat") and one of 2 ("a pig"), float64."""
+    from editing.priors.analytic import GaussianMixturePrior, Mixture
+
+    generator = torch.Generator().manual_seed(2)
+    means = torch.randn(5, 3, 4, 6, dtype=torch.float64, generator=generator)
+    variances = torch.tensor([0.2, 0.5, 0.3, 0.4, 0.1], dtype=torch.float64)
+    weights = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
+    return GaussianMixturePrior(
+        {
+            "a cat": Mixture(means[:3], variances[:3], weights),
+            "a pig": Mixture(means[3:], variances[3:]),
+        }
+    )
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    """Three pictures (3, 3, 32, 48) in [0, 1]: not square, and all different."""
+    generator = torch.Generator().manual_seed(3)
+    coarse = torch.rand(3, 3, 4, 6, generator=generator)
+    return torch.nn.functional.interpolate(coarse, scale_factor=8, mode="bilinear").clamp(0, 1)

@@ -10,7 +10,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from tqdm import tqdm
 from benchmarks.menagerie.render import FIELD_OF_VIEW, camera_to_world, render
 from benchmarks.menagerie.scene import Scene, sample_scene
 
-SHARD = 500  # scenes in a file
+SHARD = 250  # scenes in a file
 
 
 def write(path: Path, save: Callable[[str], None]) -> None:
@@ -51,7 +51,7 @@ def draw(scenes: Sequence[Scene], size: int, batch: int = 1) -> dict[str, Tensor
     """
     drawn = [render(list(scenes[i : i + batch]), size) for i in range(0, len(scenes), batch)]
     names = ("image", "animal", "worn", "prop")
-    return {name: torch.cat([to_uint8(getattr(r, name)) for r in drawn]) for name in names}
+    return {name: torch.cat([to_uint8(getattr(r, name)) for r in drawn]).contiguous() for name in names}
 
 
 def _shard(path: Path, first: int, size: int) -> None:
@@ -66,7 +66,7 @@ def shards(out: Path, count: int, size: int, first_seed: int = 0, workers: int =
     missing = [(path, first) for path, first in jobs if not path.exists()]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(_shard, path, first, size) for path, first in missing]
-        for future in tqdm(futures, unit="shard", disable=not futures):
+        for future in tqdm(as_completed(futures), total=len(futures), unit="shard", disable=not futures):
             future.result()
     return [path for path, _ in jobs]
 

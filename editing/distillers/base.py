@@ -94,14 +94,9 @@ class ScoreDistiller:
             seed = int(torch.randint(2**62, ()))
             generators = make_generators(seed, range(len(target)))
         t = self.timesteps(self.prior.num_timesteps, generators, progress).to(target.device)
-        gradient = self.gradient(
-            widen(target.detach()),
-            widen(source.detach()),
-            prompts.expand(len(target)),
-            t,
-            generators,
-        )
-        return Distillation(gradient, t)
+        target, source = widen(target.detach()), widen(source.detach())
+        prompts = prompts.expand(len(target))
+        return Distillation(self.gradient(target, source, prompts, t, generators), t)
 
     def gradient(
         self,

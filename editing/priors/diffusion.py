@@ -62,7 +62,7 @@ class DiffusionPrior(Prior):
             )
         if unet.config.in_channels != vae.config.latent_channels:
             raise UserError(
-                f"The UNet of {name or folder} takes {unet.config.in_channels} channels but its VAE "
+                f"The UNet of {name or folder} takes {unet.config.in_channels} channels, its VAE "
                 f"makes {vae.config.latent_channels}; inpainting and upscaling models do not work."
             )
         self.name, self.folder = name, folder
@@ -96,7 +96,7 @@ class DiffusionPrior(Prior):
         condition: Condition,
         guidance: float = 1.0,
     ) -> Float[Tensor, "B C h w"]:
-        """See :meth:`Prior.predict_noise`; the network's batch is unconditional, then conditional."""
+        """See :meth:`Prior.predict_noise`; the unconditional half of the batch comes first."""
         text = condition.tensors["text"]
         if guidance == 1.0:
             output = self.network(z_t, t, text)
@@ -148,9 +148,8 @@ class DiffusionPrior(Prior):
 
     def prompt_was_truncated(self, prompt: str) -> bool:
         """Whether the text encoder sees only the beginning of ``prompt``."""
-        return (
-            len(self.tokenizer(prompt, verbose=False).input_ids) > self.tokenizer.model_max_length
-        )
+        tokens = self.tokenizer(prompt, verbose=False).input_ids
+        return len(tokens) > self.tokenizer.model_max_length
 
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """Mean of the VAE's posterior, shifted and scaled by the VAE's own config.

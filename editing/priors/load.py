@@ -59,7 +59,7 @@ def load_prior(
     with_bar = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        strict = {"local_files_only": True, "use_safetensors": True}
+        strict: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
         unet = UNet2DConditionModel.from_pretrained(
             folder, subfolder="unet", torch_dtype=network_dtype, **strict
         )
@@ -98,9 +98,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"There is no device {str(device)!r} here; device=auto finds one."
-        ) from error
+        raise UserError(f"There is no device {device} here; device=auto finds one.") from error
 
 
 def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
@@ -170,7 +168,7 @@ def download(hub_name: str) -> Path:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise a UserError unless ``folder`` holds a Stable-Diffusion-style pipeline with safetensors."""
+    """Raise a UserError unless ``folder`` is a Stable-Diffusion-style pipeline in safetensors."""
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -188,10 +186,8 @@ def check_folder(folder: Path) -> None:
         )
     for part in WEIGHTED:
         if not any((folder / part).glob("*.safetensors")):
-            pickled = any(
-                path.suffix in {".bin", ".pt", ".pth", ".ckpt"}
-                for path in (folder / part).iterdir()
-            )
+            suffixes = {path.suffix for path in (folder / part).iterdir()}
+            pickled = not suffixes.isdisjoint({".bin", ".pt", ".pth", ".ckpt"})
             raise UserError(
                 f"The weights in {folder / part} are pickled, which can run code when loaded; "
                 "convert them to safetensors."

@@ -1,5 +1,7 @@
 """Any text a person can type reaches the configuration unchanged."""
 
+from pathlib import Path
+
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -7,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from editing.prompts import TEXT_KEYS, escape_interpolation, quote, quote_overrides
+from editing.prompts import TEXT_KEYS, escape_interpolation, hydra_words, quote
 
 AWKWARD = st.text(st.sampled_from("a ,'\"=[]{}():$\\#~+-*@!%&|;\t\n\r<>?/.é猫🐖\u2028")) | st.text()
 
@@ -36,7 +38,7 @@ def read_back(word: str) -> str:
 @example("choice(a,b)", "target")
 @example("two\nlines", "target")
 def test_text_reads_back_exactly(text: str, key: str) -> None:
-    (word,) = quote_overrides([f"{key}={text}"])
+    (word,) = hydra_words([f"{key}={text}"], [])
     assert read_back(word) == text
 
 
@@ -57,9 +59,32 @@ def test_escaped_text_survives_a_yaml_file(text: str) -> None:
 
 @pytest.mark.parametrize("word", ["steps=3", "method=ids,dds", "-m", "targets=a,b", "prior=sd15"])
 def test_other_words_are_untouched(word: str) -> None:
-    assert quote_overrides([word]) == [word]
+    assert hydra_words([word], ["sd15"]) == [word]
 
 
 @pytest.mark.parametrize("prefix", ["", "+", "++"])
 def test_prefixed_keys_are_quoted_too(prefix: str) -> None:
-    assert quote_overrides([f"{prefix}target=a, b"]) == [f"{prefix}target='a, b'"]
+    assert hydra_words([f"{prefix}target=a, b"], []) == [f"{prefix}target='a, b'"]
+
+
+@pytest.mark.parametrize("prior", ["/a b/c,d", "owner/model", "./x=y"])
+def test_a_prior_may_be_a_folder_or_a_hub_name(prior: str) -> None:
+    drop, word = hydra_words([f"prior={prior}"], ["sd15"])
+    assert drop == "~prior"
+    assert read_back(word) == prior
+
+
+def test_a_folder_without_a_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert hydra_words(["prior=mine"], ["sd15"]) == ["~prior", "+prior.path='mine'"]
+    assert hydra_words(["prior=yours"], ["sd15"]) == ["prior=yours"]
+
+
+def test_noise_and_timesteps_belong_to_the_method() -> None:
+    words = ["noise=fpr,random", "noise.iterations=5", "timesteps=annealed"]
+    assert hydra_words(words, []) == [
+        "noise@method.noise=fpr,random",
+        "method.noise.iterations=5",
+        "timesteps@method.timesteps=annealed",
+    ]

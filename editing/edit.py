@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -76,6 +76,7 @@ class Step:
         return self.canvas.images()
 
 
+@runtime_checkable
 class Callback(Protocol):
     """Looks at every step; may stop the run by raising."""
 
@@ -84,6 +85,7 @@ class Callback(Protocol):
         ...
 
 
+@runtime_checkable
 class Editor(Protocol):
     """Edits a batch: what distillation and trajectory methods have in common."""
 
@@ -119,7 +121,7 @@ class DistillationEditor:
     distiller: ScoreDistiller
     parameters: Parameters = field(default_factory=Latents)
     steps: int = 200
-    step_size: float = STEP_SIZE
+    step_size: float | int = STEP_SIZE
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.SGD
     callbacks: Sequence[Callback] = ()
 

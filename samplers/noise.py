@@ -8,7 +8,7 @@ Notation of the IDS paper, "Identity-preserving Distillation Sampling by Fixed-P
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ Distance = Literal["l2", "l1", "ssim"]
 Variable = Literal["z_t", "noise"]
 
 
+@runtime_checkable
 class NoiseStrategy(Protocol):
     """Chooses the noise that is added to source and target latents alike."""
 
@@ -74,7 +75,7 @@ class FixedPointNoise:
     """
 
     iterations: int = 3
-    step_size: float = 1.0
+    step_size: float | int = 1.0
     distance: Distance = "l2"
     variable: Variable = "z_t"
 
@@ -157,16 +158,17 @@ def distance(
 def ssim(x: Float[Tensor, "B C h w"], z: Float[Tensor, "B C h w"]) -> Float[Tensor, " B"]:
     """Structural similarity per image (Wang et al. 2004, Eq. 13), on any value range.
 
-    Gaussian window of 11 (less where the latent is smaller) and width 1.5, K1 = 0.01, K2 = 0.03;
-    the data range is that of each reference image ``z``.
+    Gaussian window of 11 elements and width 1.5, K1 = 0.01, K2 = 0.03; borders are mirrored, and
+    the window shrinks where a latent is too small to mirror. The data range is that of ``z``.
     """
-    channels, size = x.shape[1], min(11, *x.shape[-2:])
+    channels, size = x.shape[1], min(11, 2 * min(x.shape[-2:]) - 1)
     offsets = torch.arange(size, device=x.device, dtype=x.dtype) - (size - 1) / 2
     line = torch.softmax(-(offsets**2) / (2 * 1.5**2), dim=0)
     window = (line[:, None] * line).expand(channels, 1, size, size)
 
     def blur(values: Tensor) -> Tensor:
-        return F.conv2d(values, window, groups=channels)
+        padded = F.pad(values, (size // 2,) * 4, mode="reflect")
+        return F.conv2d(padded, window, groups=channels)
 
     # a constant reference has no range; any positive number keeps the quotient finite
     span = (z.flatten(1).amax(1) - z.flatten(1).amin(1)).clamp_min(1e-6)[:, None, None, None]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int, Int64
@@ -89,6 +89,7 @@ class PromptPair:
         return PromptPair(self.source.expand(batch), self.target.expand(batch))
 
 
+@runtime_checkable
 class Prior(Protocol):
     """A pretrained text-to-image model, whatever its network predicts.
 
@@ -156,9 +157,6 @@ class Evaluations:
 
     forward: int = 0
     backward: int = 0
-
-    def __sub__(self, other: Self) -> "Evaluations":
-        return Evaluations(self.forward - other.forward, self.backward - other.backward)
 
 
 # A context variable and not a field of the prior, so that two requests sharing a prior in two

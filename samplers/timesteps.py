@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int64
@@ -11,6 +11,7 @@ from torch import Tensor
 from samplers.random import randint
 
 
+@runtime_checkable
 class TimestepSampler(Protocol):
     """Draws the timesteps of one optimisation step."""
 
@@ -37,8 +38,8 @@ class UniformTimesteps:
         ValueError: unless 0 <= low < high <= 1.
     """
 
-    low: float = 0.05
-    high: float = 0.949
+    low: float | int = 0.05
+    high: float | int = 0.949
 
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high <= 1:
@@ -60,9 +61,9 @@ class AnnealedTimesteps:
         ValueError: unless 0 <= low < final <= high <= 1.
     """
 
-    low: float = 0.05
-    high: float = 0.949
-    final: float = 0.5
+    low: float | int = 0.05
+    high: float | int = 0.949
+    final: float | int = 0.5
 
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.final <= self.high <= 1:
@@ -79,7 +80,7 @@ class AnnealedTimesteps:
 
 
 def draw(
-    low: float, high: float, num_timesteps: int, generators: Sequence[torch.Generator]
+    low: float | int, high: float | int, num_timesteps: int, generators: Sequence[torch.Generator]
 ) -> Int64[Tensor, " B"]:
     """Uniform on the integers of [low T, high T), never empty."""
     first = min(round(low * num_timesteps), num_timesteps - 1)

@@ -163,7 +163,7 @@ def tiny_prior_v(tiny_sd_v: Path) -> Any:
 
 @pytest.fixture(scope="session")
 def gaussian_prior() -> Any:
-    """Exact prior of one Gaussian per prompt, float64: "a cat" and "a pig", of the same variance."""
+    """Exact prior of one Gaussian of variance 0.3 per prompt, float64: "a cat", "a pig"."""
     from editing.priors.analytic import GaussianMixturePrior, Mixture
 
     means = torch.randn(2, 3, 4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

@@ -45,12 +45,12 @@ class ScoreDistiller:
         *,
         noise: NoiseStrategy | None = None,
         timesteps: TimestepSampler | None = None,
-        guidance: float = 7.5,
+        guidance: float | int = 7.5,
     ) -> None:
         self.prior = prior
         self.noise = RandomNoise() if noise is None else noise
         self.timesteps = UniformTimesteps() if timesteps is None else timesteps
-        self.guidance = guidance
+        self.guidance = float(guidance)
 
     def __call__(
         self,

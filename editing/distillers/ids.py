@@ -23,7 +23,7 @@ class IDS(DDS):
         *,
         noise: NoiseStrategy | None = None,
         timesteps: TimestepSampler | None = None,
-        guidance: float = 7.5,
+        guidance: float | int = 7.5,
     ) -> None:
         noise = FixedPointNoise() if noise is None else noise
         super().__init__(prior, noise=noise, timesteps=timesteps, guidance=guidance)

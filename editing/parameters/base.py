@@ -1,7 +1,7 @@
 """The interface between the optimisation loop and what it optimises."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -10,6 +10,7 @@ from torch import Tensor
 from samplers.prior import Prior
 
 
+@runtime_checkable
 class Canvas(Protocol):
     """The state of one optimisation: tensors, and how to look at them.
 
@@ -33,6 +34,7 @@ class Canvas(Protocol):
         ...
 
 
+@runtime_checkable
 class Parameters(Protocol):
     """Makes a canvas from a source. Holds settings only, never the state of a run."""
 

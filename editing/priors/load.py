@@ -1,6 +1,7 @@
 """Finding and reading a model by a name of conf/prior, a folder or a hub name."""
 
 import json
+import os
 import re
 from importlib import resources
 from pathlib import Path
@@ -56,19 +57,21 @@ def load_prior(
     from transformers import CLIPTextModel, CLIPTokenizer
     from transformers.utils import logging
 
+    def read(kind: Any, part: str, **options: Any) -> Any:
+        """A module from its safetensors; an untrained tensor would be a silent mistake."""
+        module, report = kind.from_pretrained(
+            folder, subfolder=part, use_safetensors=True, output_loading_info=True, **options
+        )
+        if report["missing_keys"]:
+            raise ValueError(f"{part} lacks {', '.join(sorted(report['missing_keys'])[:3])}")
+        return module
+
     with_bar = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        strict: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
-        unet = UNet2DConditionModel.from_pretrained(
-            folder, subfolder="unet", torch_dtype=network_dtype, **strict
-        )
-        vae = AutoencoderKL.from_pretrained(
-            folder, subfolder="vae", torch_dtype=torch.float32, **strict
-        )
-        text_encoder = CLIPTextModel.from_pretrained(
-            folder, subfolder="text_encoder", dtype=network_dtype, **strict
-        )
+        unet = read(UNet2DConditionModel, "unet", torch_dtype=network_dtype)
+        vae = read(AutoencoderKL, "vae", torch_dtype=torch.float32)
+        text_encoder = read(CLIPTextModel, "text_encoder", dtype=network_dtype)
         tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
         # DDPM computes alpha-bar from the betas of any scheduler's config, zero-SNR included
         scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
@@ -139,7 +142,7 @@ def find_folder(name_or_path: str | Path) -> Path:
         return folder
     if name in models:
         return download(models[name]["hub"])
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))  # unlike Path's, leaves an unknown ~user alone
     if folder.is_dir():
         return folder.resolve()
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):

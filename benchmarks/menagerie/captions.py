@@ -1,8 +1,9 @@
 """The Menagerie's small grammar: what a scene is called, in several ways, and what a prompt means."""
 
 import random
+from typing import Any
 
-from benchmarks.menagerie.scene import Scene
+from benchmarks.menagerie.scene import COATS, COLORS, PLACES, SPECIES, STYLES, Scene
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "cat": ("cat", "kitty", "kitten"),
@@ -61,3 +62,17 @@ def caption(scene: Scene, rng: random.Random | None = None) -> str:
     if scene.style == "drawing":
         return f"{word('drawing')} {text}" if keep(0.95) else text
     return f"{word('photo')} {text}" if keep(0.65) else text
+
+
+def grammar() -> dict[str, Any]:
+    """The plain captions as a template and its slots, for a captioner: the cheapest questions first."""
+    return {
+        "template": "a {style} of a {coat} {species}{worn} {place}",
+        "slots": {
+            "style": list(STYLES),
+            "coat": ["", *COATS[1:]],
+            "species": list(SPECIES),
+            "worn": ["", *(f" with a {color} {thing}" for thing in ("hat", "scarf") for color in COLORS)],
+            "place": [SYNONYMS[place][0] for place in PLACES],
+        },
+    }

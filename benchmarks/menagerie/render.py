@@ -110,10 +110,19 @@ class _Shader:
         return color * (1 + 0.10 * (weight * fur * (1 - self.flat[..., 0].float()))[..., None])
 
 
-def _paint(shader: _Shader, origin: Tensor, direction: Tensor) -> tuple[Tensor, ...]:
-    """Colour (B, N, 3), depth, object id and worn weight (B, N) of every ray."""
+def _trace(solid: Solid, poses: Tensor, size: int, origin: Tensor, direction: Tensor) -> Tensor:
+    """Traces a cone through every pixel first and begins its four rays where that came near the surface."""
+    slope = 0.6 * math.tan(math.radians(FIELD_OF_VIEW / 2)) / size  # reaches the rays at a quarter of a pixel
+    near = trace(solid, *_rays(poses, size), slope=slope).reshape(-1, size, 1, size, 1)
+    begin = near.expand(-1, size, 2, size, 2).reshape(len(near), -1)
+    return trace(solid, origin, direction, begin)
+
+
+def _paint(shader: _Shader, poses: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Colour (B, N, 3), depth, object id and worn weight (B, N) of the (2 size)^2 rays."""
     places, animal, prop = shader.places, shader.animal, shader.prop
-    t_animal, t_prop = trace(animal, origin, direction), trace(prop, origin, direction)
+    origin, direction = _rays(poses, 2 * size)
+    t_animal, t_prop = (_trace(solid, poses, size, origin, direction) for solid in (animal, prop))
     t_place, is_ground = places.hit(origin, direction)
     t = torch.minimum(torch.minimum(t_animal, t_prop), t_place)
     nearer = torch.where(t_animal <= t_prop, _ANIMAL, _PROP)
@@ -189,12 +198,10 @@ def render(scenes: list[Scene], size: int = 64, poses: Tensor | None = None, dev
     if poses is None:
         poses = torch.stack([camera_to_world(scene) for scene in scenes])
     shader = _Shader(scenes, where)
-    samples = 2 * size
-    origin, direction = _rays(poses.to(where), samples)
-    color, depth, what, worn = _paint(shader, origin, direction)
+    color, depth, what, worn = _paint(shader, poses.to(where), size)
 
     def grid(x: Tensor) -> Tensor:
-        return x.float().reshape(len(scenes), samples, samples, -1).permute(0, 3, 1, 2)
+        return x.float().reshape(len(scenes), 2 * size, 2 * size, -1).permute(0, 3, 1, 2)
 
     image = _outline(grid(what), grid(depth), grid(color), shader.flat[..., None]).clamp(0, 1)
     pool = F.avg_pool2d

@@ -131,29 +131,38 @@ def span(solid: Solid, origin: Tensor, direction: Tensor, margin: float = 0.0) -
     return (discriminant > 0) & (far > 0) & (solid.radius[:, None] > 0), near, far
 
 
-def trace(solid: Solid, origin: Tensor, direction: Tensor, steps: int = 32) -> Tensor:
-    """Sphere tracing: (B, N) distance along each ray to the surface, FAR where it misses."""
-    mask, near, far = span(solid, origin, direction)
+def trace(solid: Solid, origin: Tensor, direction: Tensor, start: Tensor | None = None, slope: float = 0.0,
+          steps: int = 32) -> Tensor:  # fmt: skip
+    """Sphere tracing: (B, N) distance along each ray to the surface, FAR where it misses.
+
+    Args:
+        start: where to begin, (B, N); rays that begin at FAR miss. slope: stop already within `slope * distance` of
+            the surface, which is to trace a cone: the rays within it can begin there.
+    """
+    mask, near, far = span(solid, origin, direction, margin=slope)
+    if start is not None:
+        mask, near = mask & (start < far), torch.maximum(near, start)
     result = torch.full_like(near, FAR)
     index, valid = take(mask)
     if index.shape[1] == 0:
         return result
     o, v, t, end = (pick(x, index) for x in (origin, direction, near, far))
     rows = torch.arange(len(mask), device=mask.device)[:, None]
+    d = torch.full_like(t, FAR)
     for step in range(steps):
         d = distance(solid, o + t[..., None] * v)
-        hit = valid & (d < HIT)
+        hit = valid & (d < slope * t + HIT)
         r, c = hit.nonzero(as_tuple=True)
         result[r, index[r, c]] = t[r, c]
         t = t + 0.95 * d.clamp(min=HIT)
         valid = valid & ~hit & (t < end)
-        if step % 3 == 2:
-            if not bool(valid.any()):
-                break
+        if step % 2 == 1:
             kept, valid = take(valid)
-            o, v, t, end, index = (pick(x, kept) for x in (o, v, t, end, index))
+            if kept.shape[1] == 0:
+                return result
+            o, v, t, d, end, index = (pick(x, kept) for x in (o, v, t, d, end, index))
     # Rays still grazing the surface after the last step are taken as hits.
-    grazing = valid & (d < 4 * HIT)
+    grazing = valid & (d < slope * t + 4 * HIT)
     result[rows.expand_as(index)[grazing], index[grazing]] = t[grazing]
     return result
 
@@ -169,12 +178,16 @@ def shadow(solid: Solid, p: Tensor, light: Tensor, wanted: Tensor, steps: int = 
     o, v, t, end = (pick(x, index) for x in (p, direction, near, far))
     t = t.clamp(min=0.03)
     least = torch.ones_like(t)
-    for _ in range(steps):
+    for step in range(steps):
         d = distance(solid, o + t[..., None] * v)
-        least = torch.where(valid & (t < end), torch.minimum(least, softness * d / t), least)
+        least = torch.where(valid, torch.minimum(least, softness * d / t), least)
         t = t + d.clamp(min=0.04)
-    least = least.clamp(0, 1)
-    least = least * least * (3 - 2 * least)
-    r, c = valid.nonzero(as_tuple=True)
-    lit[r, index[r, c]] = least[r, c]
-    return lit
+        if step % 2 == 1 or step == steps - 1:
+            r, c = valid.nonzero(as_tuple=True)
+            lit[r, index[r, c]] = least[r, c]
+            kept, valid = take(valid & (t < end) & (least > 0))
+            if kept.shape[1] == 0:
+                break
+            o, v, t, end, least, index = (pick(x, kept) for x in (o, v, t, end, least, index))
+    lit = lit.clamp(0, 1)
+    return lit * lit * (3 - 2 * lit)

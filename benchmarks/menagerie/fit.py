@@ -1,0 +1,116 @@
+"""One resumable training loop for every stage: AdamW, averaged weights, a budget in minutes, checkpoints."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.menagerie.dataset import write
+
+CHECKPOINT_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one stage is trained.
+
+    Attributes:
+        minutes: budget over all sessions of the stage; the rate falls to zero over its last `decay` share.
+        batch: pictures a step. rate: peak learning rate of AdamW. average: decay of the weights' moving average.
+    """
+
+    minutes: float
+    batch: int
+    rate: float
+    weight_decay: float = 0.01
+    average: float = 0.999
+    warmup: int = 100
+    decay: float = 0.4
+
+
+@dataclass
+class Progress:
+    """Where a stage stands: optimiser steps, pictures seen, seconds spent."""
+
+    step: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+
+
+def fit(
+    model: nn.Module,
+    loss: Callable[[nn.Module, torch.Generator], Tensor],
+    plan: Plan,
+    checkpoint: Path,
+    device: torch.device,
+    seed: int = 0,
+) -> tuple[nn.Module, Progress]:
+    """Trains `model` in place until the plan's minutes are spent; returns it with averaged weights.
+
+    A checkpoint is written every 90 seconds and at the end; an existing one is resumed, optimiser included, so a
+    longer budget continues a finished stage. What is drawn after a resume depends only on `seed` and the step.
+
+    Args:
+        loss: called with the model and a CPU generator seeded from (seed, step); draws its own batch.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, plan.rate, (0.9, 0.99), weight_decay=plan.weight_decay)
+    mean = [p.detach().clone() for p in parameters]
+    progress = Progress()
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        with torch.no_grad():
+            for p, saved in zip(parameters, state["parameters"], strict=True):
+                p.copy_(saved)
+        mean = state["mean"]
+        optimizer.load_state_dict(state["optimizer"])
+        progress = Progress(**state["progress"])
+
+    def save() -> None:
+        state = {"parameters": [p.detach() for p in parameters], "mean": mean, "optimizer": optimizer.state_dict(),
+                 "progress": vars(progress)}  # fmt: skip
+        write(checkpoint, lambda name: torch.save(state, name))
+
+    model.train()
+    started, spent = time.monotonic(), progress.seconds
+    saved_at, running = started, float("nan")
+    log = checkpoint.with_suffix(".jsonl")
+    while progress.seconds < 60 * plan.minutes:
+        share = progress.seconds / (60 * plan.minutes)
+        rate = min(1.0, (progress.step + 1) / plan.warmup) * min(1.0, (1 - share) / plan.decay)
+        for group in optimizer.param_groups:
+            group["lr"] = plan.rate * rate
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + progress.step)
+        value = loss(model, generator)
+        value.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        decay = min(plan.average, (1 + progress.step) / (10 + progress.step))
+        torch._foreach_lerp_(mean, [p.detach() for p in parameters], 1 - decay)
+        progress.step += 1
+        progress.samples += plan.batch
+        now = time.monotonic()
+        progress.seconds = spent + now - started
+        item = value.item()
+        if not math.isfinite(item):
+            raise FloatingPointError(f"The loss of {checkpoint.stem} is {item} at step {progress.step}.")
+        running = item if math.isnan(running) else 0.98 * running + 0.02 * item
+        if progress.step % 50 == 0:
+            line = {**vars(progress), "loss": round(running, 5), "rate": round(plan.rate * rate, 7)}
+            print(f"{checkpoint.stem}: {json.dumps(line)}", flush=True)
+            with log.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        if now - saved_at > CHECKPOINT_SECONDS:
+            save()
+            saved_at = now
+    save()
+    with torch.no_grad():
+        for p, averaged in zip(parameters, mean, strict=True):
+            p.copy_(averaged)
+    return model.eval(), progress

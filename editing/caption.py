@@ -19,10 +19,14 @@ ROUNDS = 4  # passes over the slots of a grammar; most pictures need two
 
 
 @runtime_checkable
-class HasFolder(Protocol):
-    """A prior, as far as captions are concerned: where its files are, if they are in a folder."""
+class Described(Protocol):
+    """A prior, as far as captions are concerned: its VAE, and the folder of its files if any."""
 
     folder: Path | None
+
+    def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]: ...
+
+    def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]: ...
 
 
 @dataclass(frozen=True)
@@ -33,15 +37,13 @@ class Caption:
     short: str | None = None
 
 
-def caption(
-    images: Float[Tensor, "B 3 H W"], prior: HasFolder, captioner: str = BLIP
-) -> list[str]:
+def caption(images: Float[Tensor, "B 3 H W"], prior: Described, captioner: str = BLIP) -> list[str]:
     """One sentence for each picture (values in [0, 1]); see `describe`."""
     return [found.full for found in describe(images, prior, captioner)]
 
 
 def describe(
-    images: Float[Tensor, "B 3 H W"], prior: HasFolder, captioner: str = BLIP
+    images: Float[Tensor, "B 3 H W"], prior: Described, captioner: str = BLIP
 ) -> list[Caption]:
     """Caption pictures (values in [0, 1]) in the language of the prior.
 
@@ -53,6 +55,23 @@ def describe(
         grammar = Grammar.read(prior.folder / "grammar.json")
         return [grammar.caption(choice) for choice in best_choices(images, prior.folder, grammar)]
     return [Caption(text) for text in _blip(images, captioner)]
+
+
+def unfamiliar(images: Float[Tensor, "B 3 H W"], prior: Described) -> list[bool]:
+    """Whether each picture (values in [0, 1]) is unlike anything the prior was trained on.
+
+    Known only for a prior whose `grammar.json` says how well its VAE reconstructs its own world:
+    `"familiar": {"reconstruction_psnr": dB}` is what a familiar picture reaches.
+    """
+    path = prior.folder / "grammar.json" if prior.folder else None
+    data = json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else {}
+    least = data.get("familiar", {}).get("reconstruction_psnr")
+    if least is None:
+        return [False] * len(images)
+    with torch.no_grad():
+        error = prior.decode(prior.encode(images)).float().cpu() - images.float().cpu()
+    psnr = -10 * error.square().flatten(1).mean(dim=1).clamp(min=1e-10).log10()
+    return (psnr < least).tolist()
 
 
 def source_prompt(found: Caption, target: str) -> str:

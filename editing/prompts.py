@@ -8,8 +8,6 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 TEXT_KEYS = ("src", "target", "source", "output", "captioner")
 _TEXT_OVERRIDE = re.compile(rf"(\+{{0,2}}(?:{'|'.join(TEXT_KEYS)}))=(.*)", re.DOTALL)
-# Groups whose choice is an argument of the method, and is therefore stored inside of it.
-METHOD_GROUPS = ("noise", "timesteps")
 
 
 def escape_interpolation(text: str) -> str:
@@ -29,7 +27,6 @@ def hydra_words(words: list[str], priors: Collection[str]) -> list[str]:
       character: `target=a pig, pink` needs no quotes besides the shell's, and `target='"pig"'` has
       double quotes in it. An empty value is the empty text.
     - `prior=` may name a folder or a hub model besides the named `priors`.
-    - `noise=`, `noise.KEY=` and the same for timesteps go to the method, which they belong to.
 
     Every other word is left as it is.
     """
@@ -42,8 +39,4 @@ def _hydra_words(word: str, priors: Collection[str]) -> list[str]:
     key, _, value = word.partition("=")
     if key == "prior" and value not in priors and ("/" in value or Path(value).is_dir()):
         return ["~prior", f"+prior.path={quote(value)}"]
-    group, _, field = key.partition(".")
-    if group in METHOD_GROUPS and value:
-        inside = f"method.{group}.{field}" if field else f"{group}@method.{group}"
-        return [f"{inside}={value}"]
     return [word]

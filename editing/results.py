@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -192,8 +193,10 @@ def software() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on."""
-    packages = (PACKAGE, "torch", "diffusers", "transformers", "numpy", "pillow")
-    return {"python": platform.python_version()} | {name: _version(name) for name in packages}
+    packages = (PACKAGE, "diffusers", "transformers", "numpy", "pillow")
+    # torch's own version says which CUDA it was built for
+    found = {"python": platform.python_version(), "torch": torch.__version__}
+    return found | {name: _version(name) for name in packages}
 
 
 def _version(package: str) -> str:

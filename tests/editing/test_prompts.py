@@ -79,12 +79,3 @@ def test_a_folder_without_a_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     assert hydra_words(["prior=mine"], ["sd15"]) == ["~prior", "+prior.path='mine'"]
     assert hydra_words(["prior=yours"], ["sd15"]) == ["prior=yours"]
-
-
-def test_noise_and_timesteps_belong_to_the_method() -> None:
-    words = ["noise=fpr,random", "noise.iterations=5", "timesteps=annealed"]
-    assert hydra_words(words, []) == [
-        "noise@method.noise=fpr,random",
-        "method.noise.iterations=5",
-        "timesteps@method.timesteps=annealed",
-    ]

@@ -1,0 +1,175 @@
+"""The options of a run: checked one by one, with one sentence for what is wrong."""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from editing.errors import UserError
+
+MAX_SIZE = 4096  # pixels
+OPTIMISATION = ("steps", "step_size")  # fields of a method that are the loop's
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked options of one run.
+
+    Attributes:
+        src: picture, folder or glob.
+        target: what the edit shall show.
+        source: what the source shows, or None if that is to be found out.
+        output: folder of the result, or None for the default.
+        overwrite: whether the result may replace an older one there.
+        method: name of the method.
+        distiller: its config for `hydra.utils.instantiate`, guidance included.
+        parameters: the config of what is optimised.
+        guidance: the scale in effect, None for a method without one.
+        steps: number of optimisation steps.
+        step_size: per element.
+        prior: name, folder or hub name of the model.
+        seed: of the random numbers.
+        size: shorter side of the edit in pixels, or None for the model's own.
+        batch_size: how many pictures are edited at once.
+        device: as for `load_prior`.
+        dtype: as for `load_prior`.
+        captioner: BLIP model for priors without a captioner of their own.
+    """
+
+    src: str
+    target: str
+    source: str | None
+    output: str | None
+    overwrite: bool
+    method: str
+    distiller: dict[str, Any]
+    parameters: dict[str, Any]
+    guidance: float | None
+    steps: int
+    step_size: float
+    prior: str
+    seed: int
+    size: int | None
+    batch_size: int
+    device: str
+    dtype: str
+    captioner: str
+
+
+def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[str]) -> Settings:
+    """Check a composed config.
+
+    Args:
+        cfg: the config of `conf/config.yaml`.
+        method: name of the chosen method.
+        prior: name of the chosen model, a folder or a hub name.
+        given: the keys given on the command line. A `method.KEY` among them wins over what
+            `conf/prior` recommends for the model, which wins over `conf/method`; a plain
+            `steps` or `guidance` wins over all of them.
+
+    Raises:
+        UserError: naming the first option that cannot be used, its value, and what can.
+    """
+    fields = _mapping(cfg.method)
+    recommended = _mapping(cfg.prior).get("recommended") or {}
+    fields |= {
+        key: value
+        for key, value in recommended.items()
+        if key in fields and f"method.{key}" not in given
+    }
+    fields |= {key: cfg[key] for key in ("steps", "guidance") if cfg[key] is not None}
+    if "guidance" in fields:
+        fields["guidance"] = number("guidance", fields["guidance"], least=0.0)
+    for group in ("noise", "timesteps"):
+        fields[group] = _mapping(cfg[group])
+    step_size = number("step_size", fields["step_size"], least=0.0)
+    if step_size == 0:
+        raise UserError("step_size=0 would change nothing: it must be positive.")
+    return Settings(
+        src=text("src", cfg.src, "a picture, a folder or a glob, as in src=cat.png"),
+        target=text("target", cfg.target, 'what the picture shall show, as in target="a pig"'),
+        source=str(cfg.source) if cfg.source is not None and str(cfg.source).strip() else None,
+        output=str(cfg.output) if cfg.output is not None and str(cfg.output).strip() else None,
+        overwrite=flag("overwrite", cfg.overwrite),
+        method=method,
+        distiller={key: value for key, value in fields.items() if key not in OPTIMISATION},
+        parameters=_mapping(cfg.parameters),
+        guidance=fields.get("guidance"),
+        steps=whole("steps", fields["steps"], least=1),
+        step_size=step_size,
+        prior=prior,
+        seed=whole("seed", cfg.seed, least=0),
+        size=None if cfg.size is None else whole("size", cfg.size, least=1, most=MAX_SIZE),
+        batch_size=whole("batch_size", cfg.batch_size, least=1),
+        device=str(cfg.device),
+        dtype=str(cfg.dtype),
+        captioner=str(cfg.captioner),
+    )
+
+
+def text(name: str, value: Any, needed: str) -> str:
+    """`value` as text that is not blank; `needed` says what it should be."""
+    if value is None or not str(value).strip():
+        raise UserError(f"{name} is {'missing' if value is None else 'empty'}: give {needed}.")
+    try:
+        str(value).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{name} is not valid UTF-8: check the terminal's encoding.") from error
+    return str(value)
+
+
+def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """`value` as an integer between `least` and `most`."""
+    fits = type(value) is int and value >= least and (most is None or value <= most)
+    if not fits:
+        limit = f"of {least} or more" if most is None else f"from {least} to {most}"
+        raise UserError(f"{name}={value} cannot be used: give a whole number {limit}.")
+    return int(value)
+
+
+def number(name: str, value: Any, least: float) -> float:
+    """`value` as a finite number that is at least `least`."""
+    fits = type(value) in (int, float) and math.isfinite(value) and value >= least
+    if not fits:
+        raise UserError(f"{name}={value} cannot be used: give a number of {least} or more.")
+    return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value` as a truth value."""
+    if not isinstance(value, bool):
+        raise UserError(f"{name}={value} cannot be used: give true or false.")
+    return value
+
+
+def fitting_size(size: int | None, prior: Any) -> int:
+    """The shorter side of the edit in pixels: `size`, or what the prior was trained on.
+
+    Raises:
+        UserError: if the prior cannot take that size, naming the nearest one that it can.
+    """
+    multiple = prior.size_multiple
+    if size is None:
+        return max(multiple, prior.image_size // multiple * multiple)
+    if size % multiple:
+        nearest = max(1, round(size / multiple)) * multiple
+        raise UserError(
+            f"size={size} does not fit prior={prior.name}: "
+            f"take a multiple of {multiple}, such as size={nearest}."
+        )
+    return size
+
+
+def suggestion(name: str, known: Collection[str]) -> str:
+    """A question that names the nearest of `known`, or the list of all of them."""
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}."
+
+
+def _mapping(cfg: Any) -> dict[str, Any]:
+    container = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}

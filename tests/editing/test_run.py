@@ -1,0 +1,501 @@
+"""The command line, end to end on a tiny random model: what it writes, and what it refuses."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from editing import run, session
+from editing.images import read_picture, to_tensor
+from editing.run import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def noise_picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def edit(
+    tmp_path: Path,
+    tiny_sd: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., Outcome]:
+    """Run the command line in a folder with `cat.png`; a word replaces a default of its key."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    noise_picture(48, 32).save("cat.png")
+    defaults = ["src=cat.png", "target=a pig", "source=a cat", "steps=2", f"prior={tiny_sd}"]
+
+    def call(*words: str, without: tuple[str, ...] = ()) -> Outcome:
+        skip = {word.partition("=")[0] for word in words} | set(without)
+        kept = [word for word in defaults if word.partition("=")[0] not in skip]
+        capsys.readouterr()
+        code = main([*words, *kept])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "result.json").read_text(encoding="utf-8"))
+
+
+# --- what a run writes ---------------------------------------------------------------------------
+
+
+def test_one_edit(edit: Callable[..., Outcome], tmp_path: Path, tiny_sd: Path) -> None:
+    outcome = edit("method=ids", "seed=3")
+    assert outcome.code == 0, outcome.err
+    folder = tmp_path / "results" / "cat-a_pig-ids"
+    names = {"edited.png", "side_by_side.png", "trace.gif", "config.yaml", "result.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cat.png", "results"]
+
+    assert str(Path("results/cat-a_pig-ids/edited.png")) in outcome.out
+    assert "seconds" in outcome.out and "20 forward, 12 backward" in outcome.out
+    assert "2/2" in outcome.err  # the progress bar
+
+    with Image.open(folder / "edited.png") as image:
+        assert image.size == (48, 32)
+        assert image.info["edited"] == "true"
+        assert image.info["method"] == "ids"
+        assert (image.info["source_prompt"], image.info["target_prompt"]) == ("a cat", "a pig")
+    assert Image.open(folder / "side_by_side.png").size == (48 + 4 + 48, 32)
+    assert Image.open(folder / "trace.gif").n_frames == 3
+
+    result = result_of(folder)
+    assert result["status"] == "finished"
+    assert result["network_evaluations"] == {"forward": 2 * 10, "backward": 2 * 6}
+    assert len(result["model"]["sha256"]) == 64
+    assert result["model"]["name"] == str(tiny_sd)
+    assert result["versions"]["torch"] == torch.__version__
+    assert "target=a pig" in result["command"]
+    assert (result["device"], result["dtype"], result["warnings"]) == ("cpu", "float32", [])
+    assert result["seconds"]["total"] >= result["seconds"]["edit"] > 0
+    (picture,) = result["pictures"]
+    assert picture["seed"] == [3, 0]
+    assert picture["edited_size"] == [48, 32]
+    assert picture["caption"] is None
+
+    config = OmegaConf.load(folder / "config.yaml")
+    assert (config.steps, config.guidance, config.size) == (2, 7.5, 32)
+    assert (config.method.steps, config.noise.iterations) == (2, 3)
+
+
+def test_the_edit_is_what_the_library_computes(
+    edit: Callable[..., Outcome], tmp_path: Path, tiny_sd: Path
+) -> None:
+    """The same call in Python gives the same pixels: options reach the loop unchanged."""
+    from editing.distillers import SDS
+    from editing.edit import DistillationEditor
+    from editing.images import to_image
+    from editing.priors import load_prior
+    from samplers.noise import FixedPointNoise
+    from samplers.random import make_generators
+    from samplers.timesteps import UniformTimesteps
+
+    words = ["method=sds", "noise=fpr", "noise.iterations=1", "timesteps.low=0.3", "guidance=2"]
+    outcome = edit(*words, "method.step_size=0.1", "method.weight=sigma_squared", "seed=5")
+    assert outcome.code == 0, outcome.err
+    prior = load_prior(tiny_sd)
+    distiller = SDS(
+        prior,
+        weight="sigma_squared",
+        noise=FixedPointNoise(iterations=1),
+        timesteps=UniformTimesteps(low=0.3, high=0.949),
+        guidance=2.0,
+    )
+    expected = DistillationEditor(distiller, steps=2, step_size=0.1)(
+        to_tensor(read_picture(tmp_path / "cat.png"))[None],
+        prior.pair(source="a cat", target="a pig"),
+        make_generators(5, [0]),
+    )
+    edited = read_picture(tmp_path / "results" / "cat-a_pig-sds" / "edited.png")
+    assert edited.tobytes() == to_image(expected.images[0]).tobytes()
+    assert edited.tobytes() != read_picture(tmp_path / "cat.png").tobytes()
+
+
+def test_seeds_make_edits_repeatable(edit: Callable[..., Outcome], tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert edit(f"output={name}", f"seed={seed}", "guidance=50").code == 0
+    a, b, c = (read_picture(tmp_path / name / "edited.png").tobytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "a pig, pink, in the cat's place",
+        'say "cheese" = {a: [b]} ${x} $HOME \\ end\\',
+        " 猫\nand pig ",
+        "null",
+    ],
+)
+def test_prompts_arrive_as_typed(edit: Callable[..., Outcome], tmp_path: Path, target: str) -> None:
+    outcome = edit(f"target={target}", f"source={target} too", "output=out, a=b c", "method=dds")
+    assert outcome.code == 0, outcome.err
+    folder = tmp_path / "out, a=b c"
+    (picture,) = result_of(folder)["pictures"]
+    assert picture["target_prompt"] == target
+    assert picture["source_prompt"] == f"{target} too"
+    assert OmegaConf.load(folder / "config.yaml").target == target
+
+
+def test_a_folder_of_pictures(edit: Callable[..., Outcome], tmp_path: Path) -> None:
+    """Mixed sizes are grouped, order is natural, and the batch does not change a result."""
+    pictures = tmp_path / "my pictures"
+    pictures.mkdir()
+    for number, shape in ((10, (48, 32)), (2, (32, 32)), (1, (48, 32))):
+        noise_picture(*shape, seed=number).save(pictures / f"cat{number}.png")
+    options = ("src=my pictures", "method=dds", "guidance=20")
+    assert edit(*options, "output=together").code == 0
+    result = result_of(tmp_path / "together")
+    assert [Path(p["source"]).name for p in result["pictures"]] == [
+        "cat1.png",
+        "cat2.png",
+        "cat10.png",
+    ]
+    assert [picture["seed"] for picture in result["pictures"]] == [[0, 0], [0, 1], [0, 2]]
+    assert result["network_evaluations"] == {"forward": 3 * 2 * 4, "backward": 0}
+    assert edit(*options, "output=alone", "batch_size=1").code == 0
+    for name in ("cat1", "cat2", "cat10"):
+        together = read_picture(tmp_path / "together" / "edited" / f"{name}.png")
+        alone = read_picture(tmp_path / "alone" / "edited" / f"{name}.png")
+        assert together.size == Image.open(pictures / f"{name}.png").size
+        difference = np.asarray(together, dtype=int) - np.asarray(alone, dtype=int)
+        assert np.abs(difference).max() <= 1
+
+
+def test_a_second_run_gets_its_own_folder(edit: Callable[..., Outcome], tmp_path: Path) -> None:
+    assert edit("method=dds").code == 0
+    assert edit("method=dds", "seed=1").code == 0
+    assert result_of(tmp_path / "results" / "cat-a_pig-dds")["seed"] == 0
+    assert result_of(tmp_path / "results" / "cat-a_pig-dds-2")["seed"] == 1
+
+
+def test_a_named_result_is_only_overwritten_when_told(
+    edit: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    assert edit("output=out", "method=dds").code == 0
+    refused = edit("output=out", "method=dds", "seed=1")
+    assert refused.code == 2
+    assert "overwrite=true" in refused.err
+    assert result_of(tmp_path / "out")["seed"] == 0
+    assert edit("output=out", "method=dds", "seed=1", "overwrite=true").code == 0
+    assert result_of(tmp_path / "out")["seed"] == 1
+
+
+def test_sizes_fit_the_model(edit: Callable[..., Outcome], tmp_path: Path) -> None:
+    noise_picture(30, 101).save("tall.png")
+    assert edit("src=tall.png", "size=16", "output=out", "method=dds").code == 0
+    (picture,) = result_of(tmp_path / "out")["pictures"]
+    assert picture["source_size"] == [30, 101]
+    assert picture["edited_size"] == [16, 48]  # 53.9 rounded down to a multiple of 8
+    assert Image.open(tmp_path / "out" / "edited.png").size == (16, 48)
+
+
+def test_defaults_of_the_prior_lie_between_command_line_and_method(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`recommended` of conf/prior beats conf/method and loses to anything typed."""
+    seen = []
+    monkeypatch.setattr(session, "edit_pictures", lambda settings, *rest: seen.append(settings))
+    conf = tmp_path / "extra" / "prior"
+    conf.mkdir(parents=True)
+    (conf / "mine.yaml").write_text("folder: x\nrecommended: {guidance: 3, steps: 7}\n")
+    base = ["--config-dir", str(tmp_path / "extra"), "src=a", "target=b", "prior=mine"]
+    for words in ([], ["method.guidance=4", "method.steps=8"], ["guidance=5", "steps=9"]):
+        assert main([*base, *words]) == 0
+    assert [(s.guidance, s.steps) for s in seen] == [(3, 7), (4, 8), (5, 9)]
+    assert all(s.distiller["guidance"] == s.guidance for s in seen)
+
+
+# --- captions and warnings -----------------------------------------------------------------------
+
+
+def test_a_missing_source_is_captioned_and_printed(
+    edit: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caption = session.Caption("a photo of a gray cat on a beach", "a cat")
+    monkeypatch.setattr(session, "describe", lambda images, *_: [caption] * len(images))
+    outcome = edit("method=dds", without=("source",))
+    assert outcome.code == 0, outcome.err
+    assert "captioned: a cat (seen: a photo of a gray cat on a beach)" in outcome.out
+    (picture,) = result_of(tmp_path / "results" / "cat-a_pig-dds")["pictures"]
+    assert picture["source_prompt"] == "a cat"
+    assert picture["caption"] == "a photo of a gray cat on a beach"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("source=A pig ",), "both"),
+        (("target=" + "a pig " * 99,), "longer than the model reads"),
+        (("source=" + "a cat " * 99,), "source prompt is longer"),
+    ],
+)
+def test_warnings_are_printed_and_kept(
+    edit: Callable[..., Outcome], tmp_path: Path, words: tuple[str, ...], expected: str
+) -> None:
+    outcome = edit(*words, "output=out", "method=dds")
+    assert outcome.code == 0, outcome.err
+    assert f"Warning: {result_of(tmp_path / 'out')['warnings'][0]}" in outcome.err
+    assert expected in outcome.err
+
+
+def test_a_picture_unlike_the_models_world_is_warned_about(
+    edit: Callable[..., Outcome], tiny_sd: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_sd, tmp_path / "model")
+    grammar = {"template": "a {species}", "slots": {"species": ["cat"]}}
+    for least, warned in ((60.0, True), (-60.0, False)):
+        grammar["familiar"] = {"reconstruction_psnr": least}
+        (folder / "grammar.json").write_text(json.dumps(grammar))
+        outcome = edit(f"prior={folder}", "method=dds")
+        assert outcome.code == 0, outcome.err
+        assert ("use prior=sd15 for photographs" in outcome.err) == warned
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+BAD: dict[str, tuple[tuple[str, ...], str]] = {
+    "missing file": (("src=dog.png",), "'dog.png'"),
+    "empty src": (("src=",), "src is empty"),
+    "blank target": (("target= ",), "target is empty"),
+    "not an image": (("src=notes.txt",), "not a picture"),
+    "empty file": (("src=zero.png",), "0 bytes"),
+    "folder without pictures": (("src=empty",), "holds no pictures"),
+    "one bad among good": (("src=mixed",), "broken.png"),
+    "1x1": (("src=dot.png",), "too small"),
+    "method": (("method=idss",), "did you mean 'ids'"),
+    "noise": (("noise=fprr",), "did you mean 'fpr'"),
+    "prior": (("prior=sd155",), "did you mean 'sd15'"),
+    "option": (("stpes=3",), "did you mean 'steps'"),
+    "added option": (("+stpes=3",), "did you mean 'steps'"),
+    "nested option": (("method.gidance=3",), "did you mean 'method.guidance'"),
+    "added nested option": (("+method.colour=3",), "colour"),
+    "bare word": (("dog.png",), "key=value"),
+    "flag": (("--steps=3",), "no flag --steps"),
+    "grammar": (("device=[",), "cannot be parsed"),
+    "steps=0": (("steps=0",), "steps=0"),
+    "steps=-1": (("steps=-1",), "steps=-1"),
+    "steps=abc": (("steps=abc",), "steps=abc"),
+    "steps=1.5": (("steps=1.5",), "steps=1.5"),
+    "steps=true": (("steps=true",), "steps=True"),
+    "guidance=-1": (("guidance=-1",), "guidance=-1"),
+    "guidance=nan": (("guidance=nan",), "guidance=nan"),
+    "guidance=high": (("guidance=high",), "guidance=high"),
+    "method.guidance=-1": (("method.guidance=-1",), "guidance=-1"),
+    "step_size=0": (("method.step_size=0",), "step_size=0"),
+    "size=0": (("size=0",), "size=0"),
+    "size=33": (("size=33",), "size=32"),
+    "size=1e9": (("size=1000000000",), "to 4096"),
+    "batch_size=0": (("batch_size=0",), "batch_size=0"),
+    "seed=-1": (("seed=-1",), "seed=-1"),
+    "overwrite": (("overwrite=perhaps",), "true or false"),
+    "dtype": (("dtype=fp8",), "fp8"),
+    "device": (("device=tpu0",), "tpu0"),
+    "method field": (("method=sds", "method.weight=two"), "two"),
+    "noise field": (("noise.distance=l7",), "l7"),
+    "output is a file": (("output=cat.png",), "is a file"),
+    "output below a file": (("output=cat.png/run",), "Cannot write"),
+    "unwritable output": (("output=/proc/nowhere/run",), "Cannot write"),
+    "missing model folder": (("prior=/no/such/model",), "/no/such/model"),
+    "folder without a model": (("prior=empty",), "model_index.json"),
+    "model not downloadable": (("prior=nobody/nothing",), "nobody/nothing"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence(
+    edit: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for folder in ("empty", "mixed"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "notes.txt").write_text("I am not a picture.")
+    (tmp_path / "zero.png").write_bytes(b"")
+    noise_picture(1, 1).save("dot.png")
+    noise_picture(32, 32).save("mixed/a.png")
+    (tmp_path / "mixed" / "broken.png").write_bytes((tmp_path / "mixed/a.png").read_bytes()[:300])
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    words, expected = BAD[name]
+    outcome = edit(*words)
+    assert outcome.code == 2
+    assert expected in outcome.err
+    assert outcome.err.startswith("Error: ")
+    assert outcome.err.count("\n") == 1
+    assert outcome.out == ""
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("key", ["src", "target"])
+def test_what_is_needed_is_named(edit: Callable[..., Outcome], key: str) -> None:
+    outcome = edit(without=(key,))
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"Error: {key} is missing: give ")
+
+
+def test_debug_shows_the_trace(edit: Callable[..., Outcome]) -> None:
+    outcome = edit("debug=true", "steps=0")
+    assert outcome.code == 2
+    assert "Traceback" in outcome.err and "in whole" in outcome.err
+
+
+# --- what is cut short ---------------------------------------------------------------------------
+
+
+def edit_of_two(
+    edit: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, error: BaseException, at: int
+) -> Outcome:
+    """Edit two pictures one by one; the call `at` (from 1) raises `error`."""
+    noise_picture(48, 32, seed=1).save("dog.png")
+    original, calls = session._edit, []
+
+    def failing(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == at:
+            raise error
+        return original(*arguments)
+
+    monkeypatch.setattr(session, "_edit", failing)
+    return edit("src=*.png", "batch_size=1", "output=out", "method=dds")
+
+
+def test_ctrl_c_keeps_what_is_finished(
+    edit: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = edit_of_two(edit, monkeypatch, KeyboardInterrupt(), at=2)
+    assert outcome.code == 130
+    assert outcome.err.splitlines()[-1] == "Interrupted; 1 of 2 edits are kept in out."
+    result = result_of(tmp_path / "out")
+    assert result["status"] == "interrupted"
+    assert [picture["edited"] for picture in result["pictures"]] == ["edited/cat.png"]
+
+
+def test_ctrl_c_before_anything_is_finished_leaves_nothing(
+    edit: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = edit_of_two(edit, monkeypatch, KeyboardInterrupt(), at=1)
+    assert outcome.code == 130
+    assert outcome.err == "Interrupted; nothing was written.\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_diverges_keeps_its_last_good_result(
+    edit: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    outcome = edit("method.step_size=1e38", "guidance=1e38", "method=dds", "output=out")
+    assert outcome.code == 2
+    message = outcome.err.splitlines()[-1]
+    assert message.startswith("Error: ")
+    assert "step 1" in message and "float32" in message
+    result = result_of(tmp_path / "out")
+    assert result["status"] == "stopped"
+    assert "not finite" in result["pictures"][0]["stopped"]
+    assert read_picture(tmp_path / "out" / "edited.png").size == (48, 32)
+
+
+def test_running_out_of_memory_says_what_to_do(
+    edit: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Any, *arguments: Any, **options: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate ...")
+
+    monkeypatch.setattr("editing.edit.DistillationEditor.__call__", fail)
+    outcome = edit("method=dds")
+    assert outcome.code == 2
+    assert "try batch_size=1" in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+# --- help, multirun and the real process ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_lists_what_there_is(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word, "method=ids"]) == 0
+    text = capsys.readouterr().out
+    for group in run.GROUPS:
+        for name, about in run.group_choices(group).items():
+            assert about, f"conf/{group}/{name}.yaml does not begin with a comment"
+            assert f"  {name} " in text and about in text
+    for option in run.base_config():
+        assert f"{option}=" in text
+    assert text.count("python -m editing.run ") == 4  # the usage and three examples
+
+
+def test_multirun_runs_every_combination(edit: Callable[..., Outcome], tmp_path: Path) -> None:
+    outcome = edit("-m", "method=dds,sds", "seed=1,2", "target=a pig, or a cow")
+    assert outcome.code == 0, outcome.err
+    results = [result_of(path.parent) for path in tmp_path.glob("results/*/result.json")]
+    assert sorted((r["method"], r["seed"]) for r in results) == [
+        ("dds", 1),
+        ("dds", 2),
+        ("sds", 1),
+        ("sds", 2),
+    ]
+    assert {r["pictures"][0]["target_prompt"] for r in results} == {"a pig, or a cow"}
+
+
+def test_a_bad_job_does_not_stop_a_multirun(edit: Callable[..., Outcome], tmp_path: Path) -> None:
+    outcome = edit("-m", "method=dds", "steps=0,1")
+    assert outcome.code == 2
+    assert "steps=0 cannot be used" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert [result_of(p)["steps"] for p in tmp_path.glob("results/cat*")] == [1]
+
+
+def test_the_command_as_it_is_typed(tmp_path: Path, tiny_sd: Path) -> None:
+    """One true process, in another folder than the repository, with a terminal's environment."""
+    noise_picture(40, 32).save(tmp_path / "cat.png")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+    def shell(command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command.replace("python", sys.executable, 1),
+            shell=True,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    done = shell(
+        'python -m editing.run method=ids src=cat.png target="a pig, pink, in the cat\'s place" '
+        f"source='a cat' steps=1 prior={tiny_sd}"
+    )
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "results" / "cat-a_pig_pink_in_the_cat_s_place-ids"
+    assert result_of(folder)["pictures"][0]["target_prompt"] == "a pig, pink, in the cat's place"
+    assert done.stdout.startswith("Edited picture: ")
+
+    bad = shell('python -m editing.run method=idss src=cat.png target="a pig"')
+    assert bad.returncode == 2
+    assert bad.stderr == ("Error: There is no method 'idss': did you mean 'ids'?\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cat.png", "results"]

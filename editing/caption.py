@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from editing.errors import UserError
+from editing.priors.diffusion import DiffusionPrior
 
 BLIP = "Salesforce/blip-image-captioning-base"
 ROUNDS = 4  # passes over the slots of a grammar; most pictures need two
@@ -20,13 +21,9 @@ ROUNDS = 4  # passes over the slots of a grammar; most pictures need two
 
 @runtime_checkable
 class Described(Protocol):
-    """A prior, as far as captions are concerned: its VAE, and the folder of its files if any."""
+    """A prior, as far as captions are concerned: the folder of its files, if any."""
 
     folder: Path | None
-
-    def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]: ...
-
-    def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]: ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ def describe(
     return [Caption(text) for text in _blip(images, captioner)]
 
 
-def unfamiliar(images: Float[Tensor, "B 3 H W"], prior: Described) -> list[bool]:
+def unfamiliar(images: Float[Tensor, "B 3 H W"], prior: DiffusionPrior) -> list[bool]:
     """Whether each picture (values in [0, 1]) is unlike anything the prior was trained on.
 
     Known only for a prior whose `grammar.json` says how well its VAE reconstructs its own world:

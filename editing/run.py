@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -31,7 +30,7 @@ WIDTH = 15  # of the left column of --help
 EXAMPLES = """\
 examples:
   python -m editing.run src=cat.png target="a pig"
-  python -m editing.run src=photo.jpg source="a photo of a man" target="a photo of a clown" prior=sd15
+  python -m editing.run src=me.jpg source="photo of a man" target="photo of a clown" prior=sd15
   python -m editing.run -m method=ids,dds seed=0,1,2 src="pictures/*.png" target="a pig, pink"
 """
 

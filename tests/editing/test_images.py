@@ -16,9 +16,9 @@ from PIL import Image, ImageCms
 from editing.errors import UserError
 from editing.images import (
     MAX_ASPECT,
+    find_pictures,
     fit,
     fitted_size,
-    find_pictures,
     read_picture,
     side_by_side,
     to_image,

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TextIO, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -216,7 +216,7 @@ class Progress:
         file: where it is written; standard error by default.
     """
 
-    def __init__(self, description: str = "", file: TextIO | None = None) -> None:
+    def __init__(self, description: str = "", file: Any = None) -> None:
         self.description, self.file = description, file
         self.bar: Any = None
 

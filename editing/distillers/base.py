@@ -93,6 +93,8 @@ class ScoreDistiller:
         if generators is None:
             seed = int(torch.randint(2**62, ()))
             generators = make_generators(seed, range(len(target)))
+        if len(generators) != len(target):
+            raise ValueError(f"{len(target)} images need as many generators, got {len(generators)}")
         t = self.timesteps(self.prior.num_timesteps, generators, progress).to(target.device)
         target, source = widen(target.detach()), widen(source.detach())
         prompts = prompts.expand(len(target))

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from string import Formatter
 from typing import Any, Protocol, runtime_checkable
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from editing.errors import UserError
+from editing.images import to_image
 from editing.priors.diffusion import DiffusionPrior
 
 BLIP = "Salesforce/blip-image-captioning-base"
@@ -191,19 +193,23 @@ def _normalisation(path: Path) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3
 
 @torch.no_grad()
 def _blip(images: Float[Tensor, "B 3 H W"], captioner: str) -> list[str]:
+    processor, model = _load_blip(captioner)
+    inputs = processor(images=[to_image(image) for image in images], return_tensors="pt")
+    tokens = model.generate(**inputs, max_new_tokens=30, do_sample=False)
+    texts = processor.batch_decode(tokens, skip_special_tokens=True)
+    return [" ".join(text.split()) for text in texts]
+
+
+@lru_cache(maxsize=1)  # one run captions many batches
+def _load_blip(captioner: str) -> tuple[Any, Any]:
     from transformers import BlipForConditionalGeneration, BlipProcessor
 
-    from editing.images import to_image
-
     try:
-        processor: Any = BlipProcessor.from_pretrained(captioner)
-        model: Any = BlipForConditionalGeneration.from_pretrained(captioner, use_safetensors=True)
+        processor = BlipProcessor.from_pretrained(captioner)
+        model = BlipForConditionalGeneration.from_pretrained(captioner, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise UserError(
             f"The captioner {captioner!r} is neither a folder nor could it be downloaded: "
             'describe the picture yourself with source="...".'
         ) from error
-    inputs = processor(images=[to_image(image) for image in images], return_tensors="pt")
-    tokens = model.eval().generate(**inputs, max_new_tokens=30, do_sample=False)
-    texts = processor.batch_decode(tokens, skip_special_tokens=True)
-    return [" ".join(text.split()) for text in texts]
+    return processor, model.eval()

@@ -183,7 +183,8 @@ def edit_text(method: str, source_prompt: str, target_prompt: str) -> dict[str, 
 
 def to_json(record: Mapping[str, Any]) -> bytes:
     """`record` as indented JSON; text stays readable in any script."""
-    return (json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode(errors="backslashreplace")  # for file names that are not valid UTF-8
 
 
 def software() -> str:

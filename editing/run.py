@@ -1,5 +1,6 @@
 """`python -m editing.run`: edit pictures from the command line."""
 
+import io
 import os
 import re
 import shlex
@@ -42,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names and prompts in any script, on any terminal
+            stream.reconfigure(errors="backslashreplace")
     if {"--help", "-h"} & set(words):
         print(help_text(), end="")
         return 0

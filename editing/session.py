@@ -15,7 +15,7 @@ from torch import Tensor
 
 from editing import results
 from editing.caption import Caption, describe, source_prompt, unfamiliar
-from editing.edit import DistillationEditor, Edit, Editor, Progress, Trace
+from editing.edit import Callback, DistillationEditor, Edit, Editor, Progress, Trace
 from editing.errors import NonFiniteError, UserError
 from editing.images import (
     find_pictures,
@@ -44,6 +44,8 @@ class Picture:
         original: its width and height, upright, before resizing.
         size: width and height of the edit.
         files: where its results go inside the run's folder, by kind.
+        caption: what a captioner saw in it, or None if the user said what it shows.
+        prompt: the source prompt.
     """
 
     index: int
@@ -51,38 +53,8 @@ class Picture:
     original: tuple[int, int]
     size: tuple[int, int]
     files: dict[str, str]
-
-
-@dataclass
-class Session:
-    """What a run has done so far; becomes `result.json`."""
-
-    finished: list[dict[str, Any]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    start: float = field(default_factory=time.perf_counter)
-    forward: int = 0
-    backward: int = 0
-
-    @property
-    def total(self) -> float:
-        """Seconds since the session began."""
-        return time.perf_counter() - self.start
-
-    @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
-        """Add the wall time of the block to `seconds[what]`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
-
-    def warn(self, message: str) -> None:
-        """Note a warning and print it, once."""
-        if message not in self.warnings:
-            self.warnings.append(message)
-            print(f"Warning: {message}", file=sys.stderr)
+    caption: Caption | None = None
+    prompt: str = ""
 
 
 def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> None:
@@ -100,34 +72,27 @@ def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> N
         UserError: for what the user can mend; an empty folder is not left behind.
         KeyboardInterrupt: after Ctrl-C, saying what was kept.
     """
-    session = Session()
+    start = time.perf_counter()
     paths = find_pictures(settings.src)
     originals = [read_picture(path).size for path in paths]
     default = Path("results") / results.run_name(paths, settings.target, settings.method)
     output = Path(settings.output).expanduser() if settings.output else default
     named = settings.output is not None
     with results.claimed_folder(output, named=named, overwrite=settings.overwrite) as folder:
-        with session.timed("load"):
-            prior = _load(settings)
-            editor = make_editor(settings, prior)
+        prior = _load(settings)
         size = fitting_size(settings.size, prior)
         sizes = [fitted_size(*original, size, prior.size_multiple) for original in originals]
-        files = results.picture_files(paths)
-        pictures = [
-            Picture(index, *rest)
-            for index, rest in enumerate(zip(paths, originals, sizes, files, strict=True))
-        ]
-        record = _record(settings, prior, command)
+        parts = zip(paths, originals, sizes, results.picture_files(paths), strict=True)
+        pictures = [Picture(index, *part) for index, part in enumerate(parts)]
+        session = Session(settings, prior, make_editor(settings, prior), folder, start)
         try:
-            _edit_all(session, settings, prior, editor, pictures, folder)
-            record["status"] = "finished"
+            session.edit(pictures)
         except KeyboardInterrupt:
-            record["status"] = "interrupted"
-            raise KeyboardInterrupt(_interrupted(session, pictures, folder)) from None
+            raise KeyboardInterrupt(session.interrupted(len(pictures))) from None
         finally:
             if session.finished:
-                _write_records(session, config | _effective(settings, config, size), record, folder)
-    _print_summary(session, folder)
+                session.write_records(config | _effective(settings, config, size), command)
+    session.print_summary()
 
 
 def _load(settings: Settings) -> Any:
@@ -164,181 +129,205 @@ def batches(pictures: Sequence[Picture], batch_size: int) -> Iterator[list[Pictu
             yield same[start : start + batch_size]
 
 
-def _edit_all(
-    session: Session,
-    settings: Settings,
-    prior: Any,
-    editor: Editor,
-    pictures: list[Picture],
-    folder: Path,
-) -> None:
-    if prior.prompt_was_truncated(settings.target):
-        session.warn("The target is longer than the model reads; its end has no effect.")
-    for batch in batches(pictures, settings.batch_size):
+@dataclass
+class Session:
+    """A run in progress, and what it has done so far."""
+
+    settings: Settings
+    prior: Any
+    editor: Editor
+    folder: Path
+    start: float
+    status: str = "stopped"
+    finished: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    forward: int = 0
+    backward: int = 0
+
+    def __post_init__(self) -> None:
+        self.seconds["load"] = self.total
+
+    @property
+    def total(self) -> float:
+        """Seconds since the run began."""
+        return time.perf_counter() - self.start
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Add the wall time of the block to `seconds[what]`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
+
+    def warn(self, message: str) -> None:
+        """Note a warning and print it, once."""
+        if message not in self.warnings:
+            self.warnings.append(message)
+            print(f"Warning: {message}", file=sys.stderr)
+
+    def edit(self, pictures: list[Picture]) -> None:
+        """Edit all pictures, batch by batch."""
+        if self.prior.prompt_was_truncated(self.settings.target):
+            self.warn("The target is longer than the model reads; its end has no effect.")
+        try:
+            for batch in batches(pictures, self.settings.batch_size):
+                self.edit_batch(batch)
+            self.status = "finished"
+        except KeyboardInterrupt:
+            self.status = "interrupted"
+            raise
+
+    def edit_batch(self, batch: list[Picture]) -> None:
+        """Edit pictures of one size, and write what came of them."""
+        multiple = self.prior.size_multiple
         images = torch.stack(
-            [to_tensor(fit(read_picture(p.path), min(p.size), prior.size_multiple)) for p in batch]
+            [to_tensor(fit(read_picture(p.path), min(p.size), multiple)) for p in batch]
         )
-        with session.timed("caption"):
-            captions = _captions(session, settings, prior, batch, images)
-        sources = _source_prompts(session, settings, prior, batch, captions)
-        trace = Trace(every=max(1, round(settings.steps / FRAMES)))
-        with session.timed("edit"):
-            try:
-                edit = _edit(editor, settings, prior, batch, images, sources, trace)
-            except NonFiniteError as error:
-                _keep(
-                    session,
-                    settings,
-                    batch,
-                    images,
-                    sources,
-                    captions,
-                    error.last_good,
-                    trace,
-                    folder,
+        with self.timed("caption"):
+            self.check_familiar(batch, images)
+            self.choose_prompts(batch, images)
+        trace = Trace(every=max(1, round(self.settings.steps / FRAMES)))
+        progress = Progress(_names(batch))
+        try:
+            with self.timed("edit"):
+                edit = self.run_editor(batch, images, (trace, progress))
+        except NonFiniteError as error:
+            self.keep(batch, images, error.last_good, trace)
+            raise
+        finally:
+            if progress.bar is not None:
+                progress.bar.close()
+        self.keep(batch, images, edit, trace)
+
+    def check_familiar(self, batch: list[Picture], images: Float[Tensor, "B 3 H W"]) -> None:
+        """Warn of pictures that the prior cannot know."""
+        for picture, strange in zip(batch, unfamiliar(images, self.prior), strict=True):
+            if strange:
+                self.warn(
+                    f"{picture.path.name} is unlike anything that prior={self.settings.prior} was "
+                    "trained on; use prior=sd15 for photographs."
                 )
-                raise
-        _keep(session, settings, batch, images, sources, captions, edit, trace, folder)
 
+    def choose_prompts(self, batch: list[Picture], images: Float[Tensor, "B 3 H W"]) -> None:
+        """Set the source prompt of each picture: the user's, or its caption."""
+        source, target = self.settings.source, self.settings.target
+        if source is None:
+            found = describe(images, self.prior, self.settings.captioner)
+            for picture, caption in zip(batch, found, strict=True):
+                picture.caption, picture.prompt = caption, source_prompt(caption, target)
+                seen = "" if picture.prompt == caption.full else f" (seen: {caption.full})"
+                print(
+                    f"Source prompt of {picture.path.name}, captioned: {picture.prompt}{seen}",
+                    flush=True,
+                )
+        else:
+            for picture in batch:
+                picture.prompt = source
+        for prompt in dict.fromkeys(picture.prompt for picture in batch):
+            if self.prior.prompt_was_truncated(prompt):
+                self.warn("The source prompt is longer than the model reads; its end is ignored.")
+            if prompt.strip().casefold() == target.strip().casefold():
+                self.warn(f"Source and target are both {prompt!r}, so there is little to change.")
 
-def _edit(
-    editor: Editor,
-    settings: Settings,
-    prior: Any,
-    batch: list[Picture],
-    images: Float[Tensor, "B 3 H W"],
-    sources: list[str],
-    trace: Trace,
-) -> Edit:
-    progress = Progress(_names(batch))
-    try:
-        prompts = prior.pair(source=sources, target=[settings.target] * len(batch))
-        generators = make_generators(settings.seed, [picture.index for picture in batch])
-        return editor(images, prompts, generators, callbacks=(trace, progress))
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"{len(batch)} pictures of {batch[0].size[0]}x{batch[0].size[1]} do not fit into the "
-            "memory of the device: try batch_size=1, a smaller size, or dtype=bf16."
-        ) from error
-    finally:
-        if progress.bar is not None:
-            progress.bar.close()
+    def run_editor(
+        self,
+        batch: list[Picture],
+        images: Float[Tensor, "B 3 H W"],
+        callbacks: Sequence[Callback],
+    ) -> Edit:
+        """Edit one batch; running out of memory becomes a sentence."""
+        sources = [picture.prompt for picture in batch]
+        try:
+            prompts = self.prior.pair(source=sources, target=[self.settings.target] * len(batch))
+            generators = make_generators(self.settings.seed, [picture.index for picture in batch])
+            return self.editor(images, prompts, generators, callbacks)
+        except torch.OutOfMemoryError as error:
+            width, height = batch[0].size
+            raise UserError(
+                f"{len(batch)} pictures of {width}x{height} do not fit into the memory of the "
+                "device: try batch_size=1, a smaller size, or dtype=bf16."
+            ) from error
 
-
-def _captions(
-    session: Session,
-    settings: Settings,
-    prior: Any,
-    batch: list[Picture],
-    images: Float[Tensor, "B 3 H W"],
-) -> list[Caption] | None:
-    """What each picture shows; None if the user said so. Warns of what the prior does not know."""
-    for picture, strange in zip(batch, unfamiliar(images, prior), strict=True):
-        if strange:
-            session.warn(
-                f"{picture.path.name} is unlike anything that prior={settings.prior} was trained "
-                "on; use prior=sd15 for photographs."
-            )
-    return None if settings.source else describe(images, prior, settings.captioner)
-
-
-def _source_prompts(
-    session: Session,
-    settings: Settings,
-    prior: Any,
-    batch: list[Picture],
-    captions: list[Caption] | None,
-) -> list[str]:
-    """The source prompt of each picture: the user's, or its caption as it fits the target."""
-    if captions is None:
-        assert settings.source is not None
-        prompts = [settings.source] * len(batch)
-    else:
-        prompts = [source_prompt(caption, settings.target) for caption in captions]
-        for picture, prompt, caption in zip(batch, prompts, captions, strict=True):
-            seen = "" if prompt == caption.full else f" (seen: {caption.full})"
-            print(f"Source prompt of {picture.path.name}, captioned: {prompt}{seen}", flush=True)
-    for prompt in dict.fromkeys(prompts):
-        if prior.prompt_was_truncated(prompt):
-            session.warn("The source prompt is longer than the model reads; its end has no effect.")
-        if prompt.strip().casefold() == settings.target.strip().casefold():
-            session.warn(f"Source and target are both {prompt!r}, so there is little to change.")
-    return prompts
-
-
-def _keep(
-    session: Session,
-    settings: Settings,
-    batch: list[Picture],
-    images: Float[Tensor, "B 3 H W"],
-    sources: list[str],
-    captions: list[Caption] | None,
-    edit: Edit,
-    trace: Trace,
-    folder: Path,
-) -> None:
-    """Write the pictures of a batch and note what they are."""
-    session.forward += edit.evaluations.forward
-    session.backward += edit.evaluations.backward
-    with session.timed("write"):
-        for row, picture in enumerate(batch):
-            text = results.edit_text(settings.method, sources[row], settings.target)
-            source, edited = to_image(images[row]), to_image(edit.images[row])
-            frames = [source, *(to_image(frame[row]) for frame in trace.frames)]
-            contents = {
-                "edited": results.png(edited, text),
-                "side_by_side": results.png(side_by_side([source, edited]), text),
-                "trace": results.gif(frames),
-            }
-            for kind, data in contents.items():
-                _write(folder / picture.files[kind], data)
-            session.finished.append(
-                {
-                    "source": str(picture.path),
-                    "source_size": list(picture.original),
-                    "edited_size": list(picture.size),
-                    "source_prompt": sources[row],
-                    "target_prompt": settings.target,
-                    "caption": captions[row].full if captions else None,
-                    "seed": [settings.seed, picture.index],
-                    "stopped": edit.stopped,
-                    **picture.files,
+    def keep(
+        self, batch: list[Picture], images: Float[Tensor, "B 3 H W"], edit: Edit, trace: Trace
+    ) -> None:
+        """Write the pictures of a batch and note what they are."""
+        self.forward += edit.evaluations.forward
+        self.backward += edit.evaluations.backward
+        settings = self.settings
+        with self.timed("write"):
+            for row, picture in enumerate(batch):
+                text = results.edit_text(settings.method, picture.prompt, settings.target)
+                source, edited = to_image(images[row]), to_image(edit.images[row])
+                frames = [source, *(to_image(frame[row]) for frame in trace.frames)]
+                contents = {
+                    "edited": results.png(edited, text),
+                    "side_by_side": results.png(side_by_side([source, edited]), text),
+                    "trace": results.gif(frames),
                 }
-            )
+                for kind, data in contents.items():
+                    _write(self.folder / picture.files[kind], data)
+                self.finished.append(
+                    {
+                        "source": str(picture.path),
+                        "source_size": list(picture.original),
+                        "edited_size": list(picture.size),
+                        "source_prompt": picture.prompt,
+                        "target_prompt": settings.target,
+                        "caption": picture.caption.full if picture.caption else None,
+                        "seed": [settings.seed, picture.index],
+                        "stopped": edit.stopped,
+                        **picture.files,
+                    }
+                )
 
+    def write_records(self, config: dict[str, Any], command: str) -> None:
+        """Write `config.yaml`, and `result.json` as the last file of the run."""
+        yaml = OmegaConf.to_yaml(OmegaConf.create(_escaped(config)))
+        _write(self.folder / results.CONFIG, yaml.encode(errors="backslashreplace"))
+        prior, settings = self.prior, self.settings
+        seconds = self.seconds | {"total": self.total}
+        record = {
+            "software": results.software(),
+            "status": self.status,
+            "command": command,
+            "method": settings.method,
+            "steps": settings.steps,
+            "guidance": settings.guidance,
+            "seed": settings.seed,
+            "model": {
+                "name": prior.name,
+                "folder": str(prior.folder),
+                "sha256": prior.model_hash(),
+            },
+            "device": str(prior.device),
+            "dtype": str(prior.dtype).removeprefix("torch."),
+            "pictures": sorted(self.finished, key=lambda picture: picture["seed"][1]),
+            "network_evaluations": {"forward": self.forward, "backward": self.backward},
+            "seconds": {what: round(value, 3) for what, value in seconds.items()},
+            "warnings": self.warnings,
+            "versions": results.versions(),
+            "git_revision": results.git_revision(),
+        }
+        _write(self.folder / results.RESULT, results.to_json(record))
 
-def _record(settings: Settings, prior: Any, command: str) -> dict[str, Any]:
-    """What is known before the first edit."""
-    return {
-        "software": results.software(),
-        "status": "stopped",  # unless it goes on to the end
-        "command": command,
-        "method": settings.method,
-        "steps": settings.steps,
-        "guidance": settings.guidance,
-        "seed": settings.seed,
-        "model": {"name": prior.name, "folder": str(prior.folder), "sha256": prior.model_hash()},
-        "device": str(prior.device),
-        "dtype": str(prior.dtype).removeprefix("torch."),
-        "versions": results.versions(),
-        "git_revision": results.git_revision(),
-    }
+    def interrupted(self, count: int) -> str:
+        """What to say after Ctrl-C, of `count` pictures."""
+        if not self.finished:
+            return "Interrupted; nothing was written."
+        return f"Interrupted; {len(self.finished)} of {count} edits are kept in {self.folder}."
 
-
-def _write_records(
-    session: Session, config: dict[str, Any], record: dict[str, Any], folder: Path
-) -> None:
-    """Write `config.yaml`, and `result.json` as the last file of the run."""
-    yaml = OmegaConf.to_yaml(OmegaConf.create(_escaped(config)))
-    _write(folder / results.CONFIG, yaml.encode())
-    seconds = session.seconds | {"total": session.total}
-    record |= {
-        "pictures": sorted(session.finished, key=lambda picture: picture["seed"][1]),
-        "network_evaluations": {"forward": session.forward, "backward": session.backward},
-        "seconds": {what: round(seconds, 3) for what, seconds in seconds.items()},
-        "warnings": session.warnings,
-    }
-    _write(folder / results.RESULT, results.to_json(record))
+    def print_summary(self) -> None:
+        """Print what was made, how long it took and what it cost."""
+        for picture in self.finished:
+            print(f"Edited picture: {self.folder / picture['edited']}")
+        print(
+            f"{self.total:.1f} seconds, network evaluations: "
+            f"{self.forward} forward, {self.backward} backward"
+        )
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -366,18 +355,3 @@ def _escaped(value: Any) -> Any:
 def _names(batch: list[Picture]) -> str:
     first = batch[0].path.name
     return first if len(batch) == 1 else f"{first} and {len(batch) - 1} more"
-
-
-def _interrupted(session: Session, pictures: list[Picture], folder: Path) -> str:
-    if not session.finished:
-        return "Interrupted; nothing was written."
-    return f"Interrupted; {len(session.finished)} of {len(pictures)} edits are kept in {folder}."
-
-
-def _print_summary(session: Session, folder: Path) -> None:
-    for picture in session.finished:
-        print(f"Edited picture: {folder / picture['edited']}")
-    print(
-        f"{session.total:.1f} seconds, network evaluations: "
-        f"{session.forward} forward, {session.backward} backward"
-    )

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from editing.errors import UserError
 
 MAX_SIZE = 4096  # pixels
+TARGET = 'what the picture shall show, as in target="a pig"'
 OPTIMISATION = ("steps", "step_size")  # fields of a method that are the loop's
 
 
@@ -89,10 +90,10 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
     if step_size == 0:
         raise UserError("step_size=0 would change nothing: it must be positive.")
     return Settings(
-        src=text("src", cfg.src, "a picture, a folder or a glob, as in src=cat.png"),
-        target=text("target", cfg.target, 'what the picture shall show, as in target="a pig"'),
-        source=str(cfg.source) if cfg.source is not None and str(cfg.source).strip() else None,
-        output=str(cfg.output) if cfg.output is not None and str(cfg.output).strip() else None,
+        src=needed("src", cfg.src, "a picture, a folder or a glob, as in src=cat.png"),
+        target=utf8("target", needed("target", cfg.target, TARGET)),
+        source=_given(cfg.source) and utf8("source", cfg.source),
+        output=_given(cfg.output),
         overwrite=flag("overwrite", cfg.overwrite),
         method=method,
         distiller={key: value for key, value in fields.items() if key not in OPTIMISATION},
@@ -110,10 +111,15 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
     )
 
 
-def text(name: str, value: Any, needed: str) -> str:
-    """`value` as text that is not blank; `needed` says what it should be."""
-    if value is None or not str(value).strip():
-        raise UserError(f"{name} is {'missing' if value is None else 'empty'}: give {needed}.")
+def needed(name: str, value: Any, what: str) -> str:
+    """`value` as text that is not blank; `what` says what it should be."""
+    if _given(value) is None:
+        raise UserError(f"{name} is {'missing' if value is None else 'empty'}: give {what}.")
+    return str(value)
+
+
+def utf8(name: str, value: Any) -> str:
+    """`value` as text that can be encoded; a terminal may hand over anything."""
     try:
         str(value).encode()
     except UnicodeEncodeError as error:
@@ -167,6 +173,11 @@ def suggestion(name: str, known: Collection[str]) -> str:
     """A question that names the nearest of `known`, or the list of all of them."""
     near = get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}."
+
+
+def _given(value: Any) -> str | None:
+    """`value` as text, or None if it is missing or blank."""
+    return None if value is None or not str(value).strip() else str(value)
 
 
 def _mapping(cfg: Any) -> dict[str, Any]:

@@ -374,7 +374,7 @@ def edit_of_two(
 ) -> Outcome:
     """Edit two pictures one by one; the call `at` (from 1) raises `error`."""
     noise_picture(48, 32, seed=1).save("dog.png")
-    original, calls = session._edit, []
+    original, calls = session.Session.run_editor, []
 
     def failing(*arguments: Any) -> Any:
         calls.append(arguments)
@@ -382,7 +382,7 @@ def edit_of_two(
             raise error
         return original(*arguments)
 
-    monkeypatch.setattr(session, "_edit", failing)
+    monkeypatch.setattr(session.Session, "run_editor", failing)
     return edit("src=*.png", "batch_size=1", "output=out", "method=dds")
 
 
@@ -468,6 +468,17 @@ def test_a_bad_job_does_not_stop_a_multirun(edit: Callable[..., Outcome], tmp_pa
     assert "steps=0 cannot be used" in outcome.err
     assert "Traceback" not in outcome.err
     assert [result_of(p)["steps"] for p in tmp_path.glob("results/cat*")] == [1]
+
+
+def test_names_that_are_not_utf8(edit: Callable[..., Outcome], tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    noise_picture(32, 32).save(os.fsencode(f"{name}.png").decode(errors="surrogateescape"))
+    assert edit(f"src={name}.png", "method=dds", f"output={name}").code == 0
+    assert result_of(tmp_path / name)["pictures"][0]["source"] == f"{name}.png"
+    for key in ("target", "source"):
+        outcome = edit(f"{key}={name}")
+        assert outcome.code == 2
+        assert outcome.err.startswith(f"Error: {key} is not valid UTF-8")
 
 
 def test_the_command_as_it_is_typed(tmp_path: Path, tiny_sd: Path) -> None:

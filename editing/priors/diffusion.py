@@ -69,8 +69,7 @@ class DiffusionPrior(Prior):
         self.device, self.dtype = torch.device(device), unet.dtype
         self.prediction_type = prediction_type
         self.tokenizer = tokenizer
-        # channels_last: convolutions of small batches are faster on CPUs and GPUs alike
-        self.unet = _frozen(unet, self.device).to(memory_format=torch.channels_last)
+        self.unet = _frozen(unet, self.device)
         self.text_encoder = _frozen(text_encoder, self.device)
         self.vae = _frozen(vae, self.device)
         self.alphas_cumprod = alphas_cumprod.to(self.device, torch.float32)
@@ -117,8 +116,7 @@ class DiffusionPrior(Prior):
         text: Float[Tensor, "N tokens width"],
     ) -> Float[Tensor, "N C h w"]:
         """The UNet's own prediction, float32 in and out."""
-        z_t = z_t.to(self.dtype, memory_format=torch.channels_last)
-        output = self.unet(z_t, t, encoder_hidden_states=text, return_dict=False)[0]
+        output = self.unet(z_t.to(self.dtype), t, encoder_hidden_states=text, return_dict=False)[0]
         record_evaluations(self, output)
         return output.float()
 

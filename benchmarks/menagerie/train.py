@@ -7,6 +7,7 @@ Each stage writes its part of the model, in half precision, as soon as it is tra
 checkpoints. On a GPU the same command trains with `device=cuda`.
 """
 
+import copy
 import hashlib
 import json
 import random
@@ -79,17 +80,11 @@ class World:
 
 
 def _half(module: nn.Module, folder: Path) -> None:
-    """Saves in half precision and leaves the module as it was."""
-    state = {k: v.detach().half() if v.is_floating_point() else v for k, v in module.state_dict().items()}
-    module.save_pretrained(folder, state_dict=state, safe_serialization=True) if hasattr(  # type: ignore[operator]
-        module, "main_input_name"
-    ) else _half_diffusers(module, folder, state)
-
-
-def _half_diffusers(module: nn.Module, folder: Path, state: dict[str, Tensor]) -> None:
-    copy = type(module).from_config(module.config)  # type: ignore[attr-defined]
-    copy.load_state_dict(state)
-    copy.half().save_pretrained(folder, safe_serialization=True)
+    """Saves a copy in half precision, in shards of at most 12 MiB."""
+    shipped = copy.deepcopy(module).half()
+    shipped.save_pretrained(folder, max_shard_size=12 * 2**20)  # type: ignore[operator]
+    for path in folder.glob("*.safetensors"):
+        path.chmod(0o644)
 
 
 def _tokens(tokenizer: CLIPTokenizer, texts: list[str], device: torch.device) -> Tensor:
@@ -144,7 +139,7 @@ def train_vae(options: Options, out: Path, minutes: float) -> Progress:
     world = World(options)
     torch.manual_seed(options.seed)
     model = models.vae().to(world.device, memory_format=torch.channels_last)
-    plan = Plan(minutes, batch=16, rate=1.5e-3, weight_decay=0.0)
+    plan = Plan(minutes, batch=8, rate=1e-3, weight_decay=0.0)
 
     def loss(m: nn.Module, generator: torch.Generator) -> Tensor:
         x = world.get("image", *world.draw(plan.batch, generator)) * 2 - 1
@@ -155,7 +150,7 @@ def train_vae(options: Options, out: Path, minutes: float) -> Progress:
             y = m.decode(posterior.mean + posterior.std * noise).sample.float()  # type: ignore[operator]
         error = y - x
         edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-        return error.abs().mean() + 2 * error.square().mean() + 0.5 * edges + 1e-5 * posterior.kl().float().mean()
+        return error.abs().mean() + 2 * error.square().mean() + 0.5 * edges + 2e-6 * posterior.kl().float().mean()
 
     trained, progress = fit(model, loss, plan, Path(options.work) / "vae.pt", world.device, options.seed)
     assert isinstance(trained, AutoencoderKL)

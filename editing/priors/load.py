@@ -1,8 +1,8 @@
 """Finding and reading a model by a name of conf/prior, a folder or a hub name."""
 
 import json
-import os
 import re
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -142,7 +142,9 @@ def find_folder(name_or_path: str | Path) -> Path:
         return folder
     if name in models:
         return download(models[name]["hub"])
-    folder = Path(os.path.expanduser(name))  # unlike Path's, leaves an unknown ~user alone
+    folder = Path(name)
+    with suppress(RuntimeError):  # ~somebody who does not exist
+        folder = folder.expanduser()
     if folder.is_dir():
         return folder.resolve()
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):

@@ -131,7 +131,7 @@ def test_half_precision_that_overflows_is_caught(tiny_sd: Any, images: torch.Ten
     prior = editing.load_prior(tiny_sd, device="cpu", dtype="fp16")
     prior.unet.conv_out.weight.data.fill_(60000.0)
     prompts = prior.pair(source="a cat", target="a pig")
-    with pytest.raises(NonFiniteError, match="step 1 of 2.*network in float16") as caught:
+    with pytest.raises(NonFiniteError, match=r"step 1 of 2.*network in float16") as caught:
         DistillationEditor(DDS(prior), steps=2)(images, prompts, make_generators(0, range(3)))
     last = caught.value.last_good
     torch.testing.assert_close(last.images, prior.decode(prior.encode(images)))

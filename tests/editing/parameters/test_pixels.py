@@ -18,7 +18,7 @@ def test_a_gradient_on_the_latents_reaches_every_picture(
     tiny_prior: Any, images: torch.Tensor
 ) -> None:
     canvas = Pixels().start(tiny_prior, images)
-    target, source = canvas.latents([])
+    target, _ = canvas.latents([])
     target.backward(torch.ones_like(target))
     pixels = canvas.tensors[0]
     expected = images.clone().requires_grad_()

@@ -167,7 +167,7 @@ def test_any_multiple_of_the_size_multiple_fits(tiny_prior: Any, height: int, wi
 
 
 def test_pictures_of_other_sizes_are_refused(tiny_prior: Any) -> None:
-    with pytest.raises(ValueError, match="36 x 32 pixels.*multiples of 8"):
+    with pytest.raises(ValueError, match=r"36 x 32 pixels.*multiples of 8"):
         tiny_prior.encode(torch.zeros(1, 3, 32, 36))
 
 

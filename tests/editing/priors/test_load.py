@@ -79,18 +79,18 @@ def test_models_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> No
 def test_missing_folders(name: str) -> None:
     if name == "":
         name = "~nobody-has-this-name"
-    with pytest.raises(UserError, match="There is no model .*menagerie, sd15, sd21"):
+    with pytest.raises(UserError, match=r"There is no model .*menagerie, sd15, sd21"):
         load_prior(name)
 
 
 def test_a_folder_that_is_no_pipeline(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="model_index.json is missing"):
+    with pytest.raises(UserError, match=r"model_index.json is missing"):
         load_prior(tmp_path)
     (tmp_path / "model_index.json").write_text("{")
     with pytest.raises(UserError, match="is not JSON"):
         load_prior(tmp_path)
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
-    with pytest.raises(UserError, match="FluxPipeline.* it lacks unet, vae"):
+    with pytest.raises(UserError, match=r"FluxPipeline.* it lacks unet, vae"):
         load_prior(tmp_path)
 
 
@@ -127,7 +127,7 @@ def test_weights_that_lack_a_tensor(broken: Path) -> None:
     tensors: dict[str, Any] = load_file(path)
     del tensors["conv_in.weight"]
     save_file(tensors, path, metadata={"format": "pt"})
-    with pytest.raises(UserError, match="unet.*conv_in.weight"):
+    with pytest.raises(UserError, match=r"unet.*conv_in.weight"):
         load_prior(broken)
 
 

@@ -466,6 +466,7 @@ def test_a_bad_job_does_not_stop_a_multirun(edit: Callable[..., Outcome], tmp_pa
     outcome = edit("-m", "method=dds", "steps=0,1")
     assert outcome.code == 2
     assert "steps=0 cannot be used" in outcome.err
+    assert "Error executing job with overrides" in outcome.err  # Hydra's, naming the job
     assert "Traceback" not in outcome.err
     assert [result_of(p)["steps"] for p in tmp_path.glob("results/cat*")] == [1]
 

@@ -105,8 +105,8 @@ class Grammar:
         return cls(**{key: data[key] for key in ("template", "slots", "short") if key in data})
 
     def sentence(self, choice: dict[str, str]) -> str:
-        """The template with a word chosen for each slot."""
-        return self.template.format_map(choice)
+        """The template with a word chosen for each slot; an empty word leaves no gap."""
+        return " ".join(self.template.format_map(choice).split())
 
     def caption(self, choice: dict[str, str]) -> Caption:
         names = [name for _, name, _, _ in Formatter().parse(self.short) if name]

@@ -1,0 +1,53 @@
+"""The table of cats and the seven others."""
+
+import pytest
+import torch
+
+from benchmarks.menagerie.render import render
+from benchmarks.menagerie.scene import SPECIES
+from benchmarks.suites.cat_to_others import OTHERS, Options, cases, make_editor, masked_psnr, region
+
+
+def test_every_cat_meets_every_other_species_in_its_own_scene() -> None:
+    made = cases(3)
+    assert [case.answer.species for case in made] == list(SPECIES[1:]) * 3
+    for case in made:
+        assert case.source.species == "cat"
+        assert case.answer == case.source.replace(species=case.answer.species)
+        assert (case.source.coat, case.source.worn, case.source.style) == (
+            "natural",
+            "none",
+            "photo",
+        )
+
+
+def test_splits_share_no_scene() -> None:
+    test = {case.source for case in cases(4)}
+    assert test.isdisjoint(case.source for case in cases(4, "validation"))
+
+
+def test_region_covers_both_animals_and_a_margin() -> None:
+    case = cases(1)[OTHERS.index("penguin")]
+    source, answer = render([case.source], 32), render([case.answer], 32)
+    inside = region(source, answer)
+    both = torch.maximum(source.animal, answer.animal) > 0
+    assert inside[both].all()
+    assert both.sum() < inside.sum() < 2.5 * both.sum()
+
+
+def test_masked_psnr_counts_masked_pixels_only() -> None:
+    x, y = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
+    mask = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
+    mask[:, :, :2] = True
+    y[0, :, :2] = 0.1  # inside: 20 dB
+    y[1, :, 2:] = 0.9  # outside only: no error
+    assert masked_psnr(x, y, mask).tolist() == pytest.approx([20.0, 100.0], abs=1e-3)
+
+
+def test_editor_has_the_defaults_of_the_command_line() -> None:
+    from samplers.noise import FixedPointNoise, RandomNoise
+
+    ids, dds = make_editor("ids", Options()), make_editor("dds", Options(steps=3, guidance=2.0))
+    assert isinstance(ids.distiller.noise, FixedPointNoise)
+    assert isinstance(dds.distiller.noise, RandomNoise)
+    assert (dds.steps, dds.distiller.guidance) == (3, 2.0)

@@ -193,6 +193,16 @@ def to_image(tensor: Float[Tensor, "3 H W"]) -> Image.Image:
     return Image.fromarray(values.to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
 
 
+def enlarged(image: Image.Image, least: int = 256) -> Image.Image:
+    """`image` with every pixel repeated until its shorter side is at least `least` pixels.
+
+    For looking at: the embedded model's pictures are smaller than a thumbnail.
+    """
+    factor = -(-least // min(image.size))
+    size = (image.width * factor, image.height * factor)
+    return image if factor == 1 else image.resize(size, Image.Resampling.NEAREST)
+
+
 def side_by_side(images: list[Image.Image], gap: int = 4) -> Image.Image:
     """Images of one height in a row, `gap` white pixels between them."""
     width = sum(image.width for image in images) + gap * (len(images) - 1)

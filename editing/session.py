@@ -18,6 +18,7 @@ from editing.caption import Caption, describe, source_prompt, unfamiliar
 from editing.edit import Callback, DistillationEditor, Edit, Editor, Progress, Trace
 from editing.errors import NonFiniteError, UserError
 from editing.images import (
+    enlarged,
     find_pictures,
     fit,
     fitted_size,
@@ -265,8 +266,10 @@ class Session:
                 frames = [source, *(to_image(frame[row]) for frame in trace.frames)]
                 contents = {
                     "edited": results.png(edited, text),
-                    "side_by_side": results.png(side_by_side([source, edited]), text),
-                    "trace": results.gif(frames),
+                    "side_by_side": results.png(
+                        side_by_side([enlarged(source), enlarged(edited)]), text
+                    ),
+                    "trace": results.gif([enlarged(frame) for frame in frames]),
                 }
                 for kind, data in contents.items():
                     _write(self.folder / picture.files[kind], data)

@@ -16,6 +16,7 @@ from PIL import Image, ImageCms
 from editing.errors import UserError
 from editing.images import (
     MAX_ASPECT,
+    enlarged,
     find_pictures,
     fit,
     fitted_size,
@@ -309,6 +310,14 @@ def test_tensor_round_trip_is_exact() -> None:
 def test_values_beyond_the_range_are_clipped() -> None:
     image = to_image(torch.tensor([-3.0, 0.5, 7.0]).reshape(3, 1, 1))
     assert image.getpixel((0, 0)) == (0, 128, 255)
+
+
+def test_enlarged_repeats_pixels() -> None:
+    image = gradient(8, 6)
+    large = enlarged(image, least=13)
+    assert large.size == (24, 18)
+    assert np.array_equal(np.asarray(large)[::3, 2::3], np.asarray(image))
+    assert enlarged(large, least=18).size == large.size
 
 
 def test_side_by_side() -> None:

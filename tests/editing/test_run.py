@@ -83,7 +83,7 @@ def test_one_edit(edit: Callable[..., Outcome], tmp_path: Path, tiny_sd: Path) -
         assert image.info["edited"] == "true"
         assert image.info["method"] == "ids"
         assert (image.info["source_prompt"], image.info["target_prompt"]) == ("a cat", "a pig")
-    assert Image.open(folder / "side_by_side.png").size == (48 + 4 + 48, 32)
+    assert Image.open(folder / "side_by_side.png").size == (8 * 48 + 4 + 8 * 48, 8 * 32)
     assert Image.open(folder / "trace.gif").n_frames == 3
 
     result = result_of(folder)

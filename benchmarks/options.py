@@ -26,7 +26,9 @@ def read(kind: type[T], help_text: str | None, argv: Sequence[str] | None = None
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     for word in words:
         if word.partition("=")[0] not in names or "=" not in word:
-            raise SystemExit(f"{word!r} is not an option: give {', '.join(f'{n}=' for n in names)}.")
+            raise SystemExit(
+                f"{word!r} is not an option: give {', '.join(f'{n}=' for n in names)}."
+            )
     try:
         return cast(T, OmegaConf.to_object(OmegaConf.merge(known, OmegaConf.from_cli(words))))
     except OmegaConfBaseException as error:

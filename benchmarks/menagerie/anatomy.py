@@ -1,262 +1,324 @@
 """The shared body plan: every species is the same list of round cones with other measures.
 
-A round cone is the hull of two spheres (centre `a` of radius `ra`, centre `b` of radius `rb`). The list has one
-length for all species, so a batch of different animals is one tensor; a part a species lacks has radius `ABSENT`.
+The list has one length for all species, so a batch of different animals is one tensor; a part that
+a species lacks has radius `ABSENT`.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from benchmarks.menagerie.scene import COLORS, SPECIES, Scene
+from benchmarks.menagerie.measures import (
+    BEAK,
+    BLACK,
+    CREAM,
+    CREAM_BELLY,
+    LIGHT_BELLY,
+    LIGHT_SNOUT,
+    MANE,
+    MEASURES,
+    NOSE,
+    PALETTE,
+    PINK,
+    WHITE,
+    coat_color,
+)
+from benchmarks.menagerie.scene import SPECIES, Number, Scene
+from benchmarks.menagerie.shapes import ABSENT, Color, Cones
 
-ABSENT = -50.0
 FORWARD = 0.10  # body lengths from the middle of the spine to the middle of the animal
-
-# Measures in body lengths, angles in degrees; a column per species in the order of SPECIES.
-#                    cat    dog    pig    cow    lion   tiger  squirrel penguin
-_MEASURES: dict[str, tuple[float, ...]] = {
-    "half_length":   (0.26,  0.27,  0.27,  0.31,  0.27,  0.30,  0.15,  0.19),  # hip to shoulder, halved
-    "pitch":         (3,     5,     0,     0,     6,     3,     38,    84),  # of the spine
-    "hip":           (0.42,  0.43,  0.33,  0.44,  0.44,  0.42,  0.26,  0.26),  # height of the hip
-    "front":         (0.42,  0.43,  0.33,  0.44,  0.46,  0.43,  0.27,  0.36),  # length of the front limbs
-    "chest_r":       (0.150, 0.165, 0.235, 0.225, 0.185, 0.180, 0.120, 0.190),
-    "rump_r":        (0.145, 0.145, 0.245, 0.225, 0.160, 0.170, 0.155, 0.240),
-    "leg_r":         (0.058, 0.066, 0.078, 0.074, 0.078, 0.078, 0.052, 0.050),
-    "stance":        (0.085, 0.090, 0.125, 0.125, 0.100, 0.100, 0.085, 0.120),  # from the midline
-    "neck":          (0.26,  0.30,  0.27,  0.30,  0.27,  0.27,  0.20,  0.24),
-    "neck_angle":    (38,    42,    12,    28,    36,    30,    55,    86),
-    "head_r":        (0.175, 0.155, 0.180, 0.150, 0.170, 0.178, 0.130, 0.155),
-    "snout":         (0.07,  0.18,  0.085, 0.13,  0.12,  0.10,  0.09,  0.03),
-    "snout_r":       (0.085, 0.085, 0.098, 0.115, 0.095, 0.095, 0.062, 0.060),
-    "snout_drop":    (0.055, 0.050, 0.040, 0.060, 0.060, 0.060, 0.040, 0.010),
-    "nose":          (0.034, 0.048, 0.076, 0.070, 0.045, 0.040, 0.028, 0.060),
-    "nose_length":   (0.00,  0.00,  0.02,  0.01,  0.00,  0.00,  0.00,  0.17),  # the penguin's beak
-    "eye":           (0.046, 0.042, 0.040, 0.040, 0.042, 0.042, 0.040, 0.040),
-    "ear":           (0.19,  0.22,  0.13,  0.13,  0.08,  0.08,  0.10,  0),
-    "ear_r":         (0.070, 0.060, 0.065, 0.050, 0.062, 0.062, 0.050, ABSENT),
-    "ear_tip":       (0.010, 0.066, 0.012, 0.030, 0.052, 0.052, 0.016, ABSENT),
-    "ear_up":        (0.95,  -0.85, 0.55,  -0.10, 0.75,  0.75,  1.00,  0),
-    "ear_out":       (0.30,  0.50,  0.70,  1.00,  0.65,  0.65,  0.25,  0),
-    "ear_spread":    (0.52,  0.78,  0.60,  0.80,  0.72,  0.70,  0.55,  0),
-    "tail":          (0.55,  0.36,  0.16,  0.46,  0.50,  0.50,  0.66,  0.10),
-    "tail_r":        (0.036, 0.036, 0.026, 0.024, 0.028, 0.034, 0.085, 0.060),
-    "tail_mid":      (0.034, 0.032, 0.024, 0.022, 0.026, 0.034, 0.150, 0.040),
-    "tail_tip":      (0.030, 0.022, 0.018, 0.052, 0.062, 0.032, 0.110, 0.020),
-    "tail_angle":    (48,    40,    35,    -58,   -5,    10,    78,    -35),
-    "tail_curl":     (14,    18,    70,    -8,    28,    22,    30,    0),
-}  # fmt: skip
-
-_WHITE, _BLACK, _PINK, _CREAM = (0.93, 0.92, 0.89), (0.10, 0.10, 0.12), (0.93, 0.60, 0.62), (0.90, 0.83, 0.70)
-_NATURAL = {
-    "cat": (0.56, 0.57, 0.60), "dog": (0.50, 0.31, 0.17), "pig": (0.95, 0.64, 0.66), "cow": (0.92, 0.91, 0.88),
-    "lion": (0.86, 0.64, 0.30), "tiger": (0.93, 0.52, 0.12), "squirrel": (0.66, 0.29, 0.12),
-    "penguin": (0.13, 0.15, 0.22),
-}  # fmt: skip
-_COATS = {
-    "gray": (0.54, 0.54, 0.56), "white": (0.92, 0.91, 0.89), "black": (0.15, 0.14, 0.16),
-    "brown": (0.44, 0.27, 0.15), "golden": (0.88, 0.67, 0.28), "blue": (0.27, 0.44, 0.78),
-}  # fmt: skip
-_NOSE = {"pig": (0.84, 0.44, 0.50), "cow": (0.85, 0.62, 0.60), "penguin": (0.96, 0.62, 0.10), "cat": (0.80, 0.45, 0.47)}
-_LIGHT_SNOUT = {"cat", "lion", "tiger", "squirrel"}
-_LIGHT_BELLY = {"cat", "lion", "tiger", "squirrel", "penguin"}
-PALETTE = {"red": (0.86, 0.13, 0.12), "blue": (0.13, 0.33, 0.85), "yellow": (0.96, 0.80, 0.12),
-           "green": (0.13, 0.58, 0.25)}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Cones:
-    """A batch of unions of P round cones, in world coordinates.
-
-    Attributes:
-        a, b: (B, P, 3) end points. ra, rb: (B, P) radii; `ABSENT` where there is no part.
-        color: (B, P, 3) in [0, 1]. coat: (B, P) 1 where the coat's pattern and fur show. worn: (P,) bool.
-    """
-
-    a: Tensor
-    b: Tensor
-    ra: Tensor
-    rb: Tensor
-    color: Tensor
-    coat: Tensor
-    worn: Tensor
-
-
-def coat_color(scene: Scene) -> tuple[float, float, float]:
-    """The colour of the coat, in [0, 1]; `tint` makes it up to 8 % lighter or darker."""
-    r, g, b = _NATURAL[scene.species] if scene.coat == "natural" else _COATS[scene.coat]
-    shade = 1 + 0.08 * scene.tint
-    return min(r * shade, 1.0), min(g * shade, 1.0), min(b * shade, 1.0)
-
-
-def _axis(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    return torch.stack([x, y, z], -1)
 
 
 def build(scenes: list[Scene], device: torch.device) -> Cones:
     """The animals of `scenes` as round cones, posed and turned to their heading."""
-    index = torch.tensor([SPECIES.index(s.species) for s in scenes], device=device)
-    table = {name: torch.tensor(row, device=device, dtype=torch.float32) for name, row in _MEASURES.items()}
-    m = {name: row[index] for name, row in table.items()}
+    body = _Body(scenes, device)
+    for add_parts in (_torso, _head, _eyes_and_ears, _limbs, _tail, _mane_or_horns, _hat, _scarf):
+        add_parts(body)
+    return body.in_world()
 
-    def number(name: str) -> Tensor:
-        return torch.tensor([getattr(s, name) for s in scenes], device=device, dtype=torch.float32)
 
-    def paint(colors: list[tuple[float, float, float]]) -> Tensor:
-        return torch.tensor(colors, device=device, dtype=torch.float32)
+class _Body:
+    """B animals while they are put together, each at the origin and looking along +x.
 
-    def rad(degrees: Tensor) -> Tensor:
-        return degrees * (math.pi / 180)
+    Attributes:
+        m: the measures, (B,) each.
+        hip: (B, 3), the rear end of the spine.
+        shoulder: (B, 3), its front end.
+        below: (B, 3) unit vector from the spine to the belly.
+        along_neck: (B, 3) unit vector from the shoulder to the head.
+        head: (B, 3), its centre.
+        forward: (B, 3), where the head looks.
+        side: (B, 3), to its right.
+        facing: (B,) 1 where the camera is on the animal's right, -1 where on its left.
+        coat: (B, 3) colour; `dark` is its shade and `light` the belly's colour.
+    """
 
-    gait, raise_, sway = number("gait"), number("tail_raise"), number("tail_sway")
-    zero, one = torch.zeros_like(gait), torch.ones_like(gait)
-    up = _axis(zero, one, zero)
-    # The head turns towards the camera, which is on the animal's right when it looks to the right of the picture.
-    facing = torch.where(torch.cos(rad(number("heading"))) >= 0, one, -one)
-    turn = rad(number("head_turn")) * facing
+    def __init__(self, scenes: list[Scene], device: torch.device) -> None:
+        self.scenes, self.device = scenes, device
+        self._parts: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]] = []
+        self._worn: list[bool] = []
+        index = torch.tensor([SPECIES.index(s.species) for s in scenes], device=device)
+        self.m = {
+            name: torch.tensor(row, device=device, dtype=torch.float32)[index]
+            for name, row in MEASURES.items()
+        }
+        self.gait = self.number("gait")
+        self.zero, self.one = torch.zeros_like(self.gait), torch.ones_like(self.gait)
+        self.up = self.axis(0, 1, 0)
+        self.coat = self.paint([coat_color(s) for s in scenes])
+        self.dark = self.coat * 0.55
+        self.light = self.paint([CREAM if s.species in CREAM_BELLY else WHITE for s in scenes])
+        self._set_spine()
+        self._set_head()
 
-    base = [coat_color(s) for s in scenes]
-    coat = paint(base)
-    dark = coat * 0.55
-    belly = paint([_CREAM if s.species in {"lion", "squirrel", "tiger"} else _WHITE for s in scenes])
-    has_belly = torch.tensor([s.species in _LIGHT_BELLY for s in scenes], device=device)[:, None]
-    snout_light = torch.tensor([s.species in _LIGHT_SNOUT for s in scenes], device=device)[:, None]
-    is_ = {name: torch.tensor([s.species == name for s in scenes], device=device) for name in SPECIES}
+    def _set_spine(self) -> None:
+        pitch, half = _rad(self.m["pitch"]), self.m["half_length"]
+        along = self.axis(torch.cos(pitch), torch.sin(pitch), 0)
+        self.hip = self.axis(-half * torch.cos(pitch), self.m["hip"], 0)
+        self.shoulder = self.hip + 2 * half[:, None] * along
+        self.below = self.axis(torch.sin(pitch), -torch.cos(pitch), 0)
 
-    parts: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, bool]] = []
+    def _set_head(self) -> None:
+        angle = _rad(self.m["neck_angle"])
+        self.along_neck = self.axis(torch.cos(angle), torch.sin(angle), 0)
+        self.head = self.shoulder + self.m["neck"][:, None] * self.along_neck
+        # The head turns towards the camera: to the animal's right when it looks to the right.
+        to_right = torch.cos(_rad(self.number("heading"))) >= 0
+        self.facing = torch.where(to_right, self.one, -self.one)
+        turn = _rad(self.number("head_turn")) * self.facing
+        self.forward = self.axis(torch.cos(turn), -0.05, torch.sin(turn))
+        self.side = self.axis(-torch.sin(turn), 0, torch.cos(turn))
 
-    def add(a: Tensor, b: Tensor, ra: Tensor, rb: Tensor, color: Tensor, fur: Tensor, worn: bool = False) -> None:
-        parts.append((a, b, ra, rb, color.expand_as(a), fur, worn))
+    def number(self, name: str) -> Tensor:
+        """(B,) an attribute of the scenes."""
+        values = [getattr(s, name) for s in self.scenes]
+        return torch.tensor(values, device=self.device, dtype=torch.float32)
 
-    pitch = rad(m["pitch"])
-    spine = _axis(torch.cos(pitch), torch.sin(pitch), zero)
-    hip = _axis(-m["half_length"] * torch.cos(pitch), m["hip"], zero)
-    shoulder = hip + 2 * m["half_length"][:, None] * spine
-    below = _axis(torch.sin(pitch), -torch.cos(pitch), zero)  # from the spine to the belly
-    add(hip, shoulder, m["rump_r"], m["chest_r"], coat, one)
+    def paint(self, colors: list[Color]) -> Tensor:
+        """(B, 3), or (1, 3) to be broadcast."""
+        return torch.tensor(colors, device=self.device, dtype=torch.float32)
+
+    def axis(self, x: Tensor | Number, y: Tensor | Number, z: Tensor | Number) -> Tensor:
+        """(B, 3) from coordinates that are (B,) or the same for all."""
+        columns = (c if isinstance(c, Tensor) else torch.full_like(self.one, c) for c in (x, y, z))
+        return torch.stack(list(columns), -1)
+
+    def of(self, *species: str) -> Tensor:
+        """(B,) bool: which animals are of these species."""
+        return torch.tensor([s.species in species for s in self.scenes], device=self.device)
+
+    def wearing(self, thing: str) -> Tensor:
+        """(B,) bool: which animals wear it."""
+        return torch.tensor([s.worn == thing for s in self.scenes], device=self.device)
+
+    def add(
+        self,
+        a: Tensor,
+        b: Tensor,
+        ra: Tensor,
+        rb: Tensor,
+        color: Tensor,
+        coat: Tensor | None = None,
+        worn: bool = False,
+    ) -> None:
+        """Adds a part to every animal; without `coat` it is bare."""
+        bare = self.zero if coat is None else coat
+        self._parts.append((a, b, ra, rb, color.expand_as(a), bare))
+        self._worn.append(worn)
+
+    def in_world(self) -> Cones:
+        """All parts, turned to the scenes' headings."""
+        a, b, ra, rb, color, coat = (
+            torch.stack(column, 1) for column in zip(*self._parts, strict=True)
+        )
+        # The head reaches further than the rump: the camera looks at the middle of both.
+        middle = torch.tensor([FORWARD, 0.0, 0.0], device=self.device)
+        heading = _rad(self.number("heading"))
+        # Rows: the animal's axes in the world; heading 90 looks at the camera on +z.
+        rows = (
+            self.axis(torch.cos(heading), 0, torch.sin(heading)),
+            self.axis(0, 1, 0),
+            self.axis(-torch.sin(heading), 0, torch.cos(heading)),
+        )
+        turn = torch.stack(rows, 1)
+        worn = torch.tensor(self._worn, device=self.device)
+        return Cones(
+            (a - middle) @ turn, (b - middle) @ turn, ra, rb, color.clamp(0, 1), coat, worn
+        )
+
+
+def _rad(degrees: Tensor) -> Tensor:
+    return degrees * (math.pi / 180)
+
+
+def _where(mask: Tensor, then: Tensor | float, otherwise: Tensor | float) -> Tensor:
+    """`torch.where` for a mask (B,) and numbers, (B,) or (B, 3) choices."""
+    wide = any(isinstance(x, Tensor) and x.dim() == 2 for x in (then, otherwise))
+    return torch.where(mask[:, None] if wide else mask, then, otherwise)
+
+
+def _torso(body: _Body) -> None:
+    m, light = body.m, body.of(*LIGHT_BELLY)
+    body.add(body.hip, body.shoulder, m["rump_r"], m["chest_r"], body.coat, body.one)
     # The light belly shows below the body; the penguin's covers its front.
-    bulge = torch.where(is_["penguin"], 0.075 * one, 0.035 * one)[:, None]
-    size = torch.where(is_["penguin"], 0.90 * one, 0.90 * one)
-    add(hip + bulge * below, shoulder + bulge * below, m["rump_r"] * size, m["chest_r"] * size,
-        torch.where(has_belly, belly, coat), torch.where(has_belly[:, 0], zero, one))  # fmt: skip
+    bulge = _where(body.of("penguin"), 0.075, 0.035)[:, None] * body.below
+    body.add(
+        body.hip + bulge,
+        body.shoulder + bulge,
+        m["rump_r"] * 0.90,
+        m["chest_r"] * 0.90,
+        _where(light, body.light, body.coat),
+        _where(light, body.zero, body.one),
+    )
+    body.add(body.shoulder, body.head, m["chest_r"] * 0.78, m["head_r"] * 0.72, body.coat, body.one)
 
-    neck_angle = rad(m["neck_angle"])
-    neck_dir = _axis(torch.cos(neck_angle), torch.sin(neck_angle), zero)
-    head = shoulder + m["neck"][:, None] * neck_dir
-    add(shoulder, head, m["chest_r"] * 0.78, m["head_r"] * 0.72, coat, one)
-    forward = _axis(torch.cos(turn), zero - 0.05, torch.sin(turn))
-    side = _axis(-torch.sin(turn), zero, torch.cos(turn))
-    hr = m["head_r"]
-    add(head, head + 0.05 * forward, hr, hr * 0.92, coat, one)
-    snout0 = head + (0.55 * hr)[:, None] * forward - m["snout_drop"][:, None] * up
-    snout1 = head + (0.75 * hr + m["snout"])[:, None] * forward - (1.1 * m["snout_drop"])[:, None] * up
-    snout_color = torch.where(snout_light, belly, coat)
-    snout_color = torch.where(is_["cow"][:, None], paint([_PINK]), snout_color)
-    add(snout0, snout1, m["snout_r"] * 1.05, m["snout_r"] * 0.85, snout_color, zero)
-    nose0 = snout1 + (0.75 * m["snout_r"])[:, None] * forward + (0.25 * m["snout_r"])[:, None] * up
-    nose0 = torch.where((is_["pig"] | is_["cow"])[:, None], snout1 + (0.35 * m["snout_r"])[:, None] * forward, nose0)
-    nose1 = nose0 + m["nose_length"][:, None] * (forward - 0.25 * up)
-    tip = torch.where(is_["penguin"], 0.012 * one, m["nose"])
-    add(nose0, nose1, m["nose"], tip, paint([_NOSE.get(s.species, _BLACK) for s in scenes]), zero)
 
-    for sign in (-1.0, 1.0):  # eyes and ears
-        eye = head + hr[:, None] * (0.80 * forward + 0.34 * up + sign * 0.52 * side)
-        ring = torch.where((is_["penguin"])[:, None], paint([_WHITE]), paint([_BLACK]))
-        add(eye, eye + 0.001 * up, m["eye"], m["eye"], paint([_BLACK]) if sign else ring, zero)
-        ear0 = head + hr[:, None] * (0.72 * up + sign * m["ear_spread"][:, None] * side - 0.08 * forward)
-        ear1 = ear0 + m["ear"][:, None] * (m["ear_up"][:, None] * up + sign * m["ear_out"][:, None] * side)
-        ear_color = torch.where((is_["dog"])[:, None], dark, coat)
-        add(ear0, ear1, m["ear_r"], m["ear_tip"], ear_color, zero)
+def _head(body: _Body) -> None:
+    m, head, forward, up = body.m, body.head, body.forward, body.up
+    r, snout_r = m["head_r"], m["snout_r"]
+    body.add(head, head + 0.05 * forward, r, r * 0.92, body.coat, body.one)
+    drop = m["snout_drop"]
+    snout = head + (0.55 * r)[:, None] * forward - drop[:, None] * up
+    end = head + (0.75 * r + m["snout"])[:, None] * forward - (1.1 * drop)[:, None] * up
+    color = _where(body.of(*LIGHT_SNOUT), body.light, body.coat)
+    color = _where(body.of("cow"), body.paint([PINK]), color)
+    body.add(snout, end, snout_r * 1.05, snout_r * 0.85, color)
+    nose = end + (0.75 * snout_r)[:, None] * forward + (0.25 * snout_r)[:, None] * up
+    nose = _where(body.of("pig", "cow"), end + (0.35 * snout_r)[:, None] * forward, nose)
+    tip = nose + m["nose_length"][:, None] * (forward - 0.25 * up)
+    tip_r = _where(body.of("penguin"), 0.012, m["nose"])
+    colors = body.paint([NOSE.get(s.species, BLACK) for s in body.scenes])
+    body.add(nose, tip, m["nose"], tip_r, colors)
 
-    for sign in (-1.0, 1.0):  # limbs
-        out = _axis(zero, zero, sign * m["stance"])
+
+def _eyes_and_ears(body: _Body) -> None:
+    m, up, side = body.m, body.up, body.side
+    r = m["head_r"][:, None]
+    for sign in (-1.0, 1.0):
+        eye = body.head + r * (0.80 * body.forward + 0.34 * up + sign * 0.52 * side)
+        body.add(eye, eye + 0.001 * up, m["eye"], m["eye"], body.paint([BLACK]))
+        spread = sign * m["ear_spread"][:, None] * side
+        ear = body.head + r * (0.72 * up + spread - 0.08 * body.forward)
+        direction = m["ear_up"][:, None] * up + sign * m["ear_out"][:, None] * side
+        tip = ear + m["ear"][:, None] * direction
+        color = _where(body.of("dog"), body.dark, body.coat)
+        body.add(ear, tip, m["ear_r"], m["ear_tip"], color)
+
+
+def _limbs(body: _Body) -> None:
+    for sign in (-1.0, 1.0):
         for front in (False, True):
-            swing = (gait if front == (sign > 0) else -gait) * 0.17
-            joint = (shoulder if front else hip) + out - 0.04 * up
-            length = m["front"] if front else m["hip"]
-            ground = torch.where(m["pitch"] > 20, length, joint[:, 1]) if front else joint[:, 1]
-            foot = joint + _axis(swing * ground, -(ground - m["leg_r"]), zero)
-            if front:  # arms of the squirrel reach forward, the penguin's flippers hang out
-                reach = torch.where(is_["squirrel"], 0.14 * one, zero)
-                foot = torch.where(is_["squirrel"][:, None], joint + _axis(reach, -0.16 * one, zero), foot)
-                spread = _axis(-0.05 + 0.05 * gait, -0.34 * one, sign * (0.15 + 0.03 * gait))
-                foot = torch.where(is_["penguin"][:, None], joint + _axis(zero, zero, sign * 0.10 * one) + spread, foot)
-                joint = torch.where(is_["penguin"][:, None], joint + _axis(zero, zero, sign * 0.06 * one), joint)
-            knee = 0.5 * (joint + foot) + _axis((0.02 if front else -0.035) * one, zero, zero)
-            knee = torch.where(is_["penguin"][:, None], 0.5 * (joint + foot), knee)
-            thick = m["leg_r"] * (1.15 if front else 1.35)
-            add(joint, knee, thick, m["leg_r"], coat, one)
-            sock = torch.where(is_["cat"][:, None], belly, dark)
-            sock = torch.where((is_["lion"] | is_["tiger"] | is_["squirrel"])[:, None], coat, sock)
-            sock = torch.where((is_["dog"])[:, None], coat * 0.8, sock)
-            if not front:
-                orange = paint([_NOSE["penguin"]])
-                toe = foot + _axis(0.10 * one, -0.01 * one, zero)
-                foot = torch.where(is_["penguin"][:, None], toe, foot)
-                sock = torch.where(is_["penguin"][:, None], orange, sock)
-            else:
-                sock = torch.where(is_["penguin"][:, None], coat, sock)
-            add(knee, foot, m["leg_r"] * 0.95, m["leg_r"] * 1.02, 0.5 * (sock + coat), zero)
+            _limb(body, sign, front)
 
-    # The tail: three joints, each bent by the curl; pose raises and sways it.
-    angle = 180 - m["tail_angle"] - raise_ * torch.where(is_["squirrel"], 8 * one, 22 * one)
-    bend = torch.where(is_["squirrel"], m["tail_curl"], -m["tail_curl"])
-    point = hip + _axis(-0.75 * m["rump_r"], 0.35 * m["rump_r"], zero)
-    point = torch.where(is_["penguin"][:, None], hip + _axis(-0.8 * m["rump_r"], -0.05 * one, zero), point)
+
+def _limb(body: _Body, sign: float, front: bool) -> None:
+    """A leg, arm or flipper on the left (-1) or right (1) side."""
+    leg_r = body.m["leg_r"]
+    joint, foot = _reach(body, sign, front)
+    knee = 0.5 * (joint + foot)
+    bent = knee + body.axis(0.02 if front else -0.035, 0, 0)
+    knee = _where(body.of("penguin"), knee, bent)
+    body.add(joint, knee, leg_r * (1.15 if front else 1.35), leg_r, body.coat, body.one)
+    sock = _where(body.of("cat"), body.light, body.dark)
+    sock = _where(body.of("lion", "tiger", "squirrel"), body.coat, sock)
+    sock = _where(body.of("dog"), body.coat * 0.8, sock)
+    if front:
+        sock = _where(body.of("penguin"), body.coat, sock)
+    else:  # the penguin's feet are the colour of its beak
+        foot = _where(body.of("penguin"), foot + body.axis(0.10, -0.01, 0), foot)
+        sock = _where(body.of("penguin"), body.paint([BEAK]), sock)
+    body.add(knee, foot, leg_r * 0.95, leg_r * 1.02, 0.5 * (sock + body.coat))
+
+
+def _reach(body: _Body, sign: float, front: bool) -> tuple[Tensor, Tensor]:
+    """(B, 3) where a limb begins and where it ends."""
+    m = body.m
+    swing = (body.gait if front == (sign > 0) else -body.gait) * 0.17
+    joint = (body.shoulder if front else body.hip) + body.axis(0, 0, sign * m["stance"])
+    joint = joint - 0.04 * body.up
+    height = joint[:, 1]
+    if front:
+        height = torch.where(m["pitch"] > 20, m["front"], height)
+    foot = joint + body.axis(swing * height, -(height - m["leg_r"]), 0)
+    if not front:
+        return joint, foot
+    # The arms of the squirrel reach forward, the penguin's flippers hang out.
+    foot = _where(body.of("squirrel"), joint + body.axis(0.14, -0.16, 0), foot)
+    hanging = body.axis(-0.05 + 0.05 * body.gait, -0.34, sign * (0.15 + 0.03 * body.gait))
+    foot = _where(body.of("penguin"), joint + body.axis(0, 0, sign * 0.10) + hanging, foot)
+    joint = _where(body.of("penguin"), joint + body.axis(0, 0, sign * 0.06), joint)
+    return joint, foot
+
+
+def _tail(body: _Body) -> None:
+    """Three joints, each bent by the curl; the pose raises and sways it."""
+    m, rump = body.m, body.m["rump_r"]
+    up_swing = body.number("tail_raise") * _where(body.of("squirrel"), 8.0, 22.0)
+    angle = 180 - m["tail_angle"] - up_swing
+    bend = _where(body.of("squirrel"), m["tail_curl"], -m["tail_curl"])
+    point = body.hip + body.axis(-0.75 * rump, 0.35 * rump, 0)
+    point = _where(body.of("penguin"), body.hip + body.axis(-0.8 * rump, -0.05, 0), point)
     radii = [m["tail_r"], 0.5 * (m["tail_r"] + m["tail_mid"]), m["tail_mid"], m["tail_tip"]]
-    for joint_index in range(3):
-        th = rad(angle + bend * joint_index)
-        sideways = 0.45 * sway * (0.5 + 0.5 * joint_index)
-        step = _axis(torch.cos(th), torch.sin(th), sideways)
+    for joint in range(3):
+        bent = _rad(angle + bend * joint)
+        sideways = 0.45 * body.number("tail_sway") * (0.5 + 0.5 * joint)
+        step = body.axis(torch.cos(bent), torch.sin(bent), sideways)
         step = step / step.norm(dim=-1, keepdim=True) * (m["tail"] / 3)[:, None]
-        tuft = (is_["lion"] | is_["cow"])[:, None] if joint_index == 2 else torch.zeros_like(is_["lion"])[:, None]
-        add(point, point + step, radii[joint_index], radii[joint_index + 1], torch.where(tuft, dark, coat), one)
+        tuft = body.of("lion", "cow") if joint == 2 else body.of()
+        color = _where(tuft, body.dark, body.coat)
+        body.add(point, point + step, radii[joint], radii[joint + 1], color, body.one)
         point = point + step
 
-    # What only some have: the lion's mane, the cow's horns.
-    mane = is_["lion"][:, None]
-    absent = ABSENT * one
-    cow = is_["cow"]
+
+def _mane_or_horns(body: _Body) -> None:
+    """What only some have: the lion's mane, the cow's horns."""
+    up, r, lion, cow = body.up, body.m["head_r"][:, None], body.of("lion"), body.of("cow")
+    mane_color = body.paint([MANE]) * (0.75 + 0.35 * body.coat)
     for sign in (-1.0, 1.0):
-        horn0 = head + hr[:, None] * (0.85 * up + sign * 0.45 * side)
-        horn1 = horn0 + 0.15 * up + sign * 0.09 * side
-        behind = -0.55 * forward + (0.22 * sign + 0.02) * up
-        mane0 = head + hr[:, None] * behind
-        add(torch.where(mane, mane0, horn0), torch.where(mane, mane0 - 0.10 * up - 0.02 * forward, horn1),
-            torch.where(is_["lion"], 0.235 * one, torch.where(cow, 0.036 * one, absent)),
-            torch.where(is_["lion"], 0.215 * one, torch.where(cow, 0.014 * one, absent)),
-            torch.where(mane, paint([(0.42, 0.22, 0.10)]) * (0.75 + 0.35 * coat), paint([_CREAM])), zero)  # fmt: skip
+        horn = body.head + r * (0.85 * up + sign * 0.45 * body.side)
+        mane = body.head + r * (-0.55 * body.forward + (0.22 * sign + 0.02) * up)
+        body.add(
+            _where(lion, mane, horn),
+            _where(
+                lion,
+                mane - 0.10 * up - 0.02 * body.forward,
+                horn + 0.15 * up + sign * 0.09 * body.side,
+            ),
+            _where(lion, 0.235, _where(cow, 0.036, ABSENT)),
+            _where(lion, 0.215, _where(cow, 0.014, ABSENT)),
+            _where(lion, mane_color, body.paint([CREAM])),
+        )
 
-    worn_color = paint([PALETTE[s.worn_color] for s in scenes])
-    hat = torch.tensor([s.worn == "hat" for s in scenes], device=device)
-    scarf = torch.tensor([s.worn == "scarf" for s in scenes], device=device)
-    brow = head + (0.78 * hr)[:, None] * up - 0.02 * forward
-    brow = torch.where(mane, brow + 0.06 * up, brow)
-    add(brow, brow + 0.26 * up - 0.03 * forward, torch.where(hat, 0.115 * one, absent),
-        torch.where(hat, 0.022 * one, absent), worn_color, zero, worn=True)  # fmt: skip
-    ball = brow + 0.29 * up - 0.03 * forward
-    add(ball, ball + 0.001 * up, torch.where(hat, 0.048 * one, absent), torch.where(hat, 0.048 * one, absent),
-        paint([_WHITE]), zero, worn=True)  # fmt: skip
-    collar = shoulder + (0.50 * m["neck"])[:, None] * neck_dir
-    girth = 0.5 * (0.78 * m["chest_r"] + 0.72 * hr) + 0.035
-    girth = torch.where(is_["lion"], girth + 0.06, girth)
-    ring0, ring1 = collar - 0.025 * neck_dir, collar + 0.025 * neck_dir
-    add(ring0, ring1, torch.where(scarf, girth, absent), torch.where(scarf, girth * 0.97, absent),
-        worn_color, zero, worn=True)  # fmt: skip
-    knot = collar + (0.75 * girth)[:, None] * (0.6 * below + facing[:, None] * _axis(zero, zero, one))
-    add(knot, knot - 0.20 * up + 0.03 * forward, torch.where(scarf, 0.050 * one, absent),
-        torch.where(scarf, 0.056 * one, absent), worn_color * 0.85, zero, worn=True)  # fmt: skip
 
-    # The head reaches further than the rump: the camera looks at the middle of both.
-    middle = torch.tensor([FORWARD, 0.0, 0.0], device=device)
-    a, b, ra, rb, color, fur = (torch.stack(column, 1) for column in list(zip(*parts, strict=True))[:6])
-    worn = torch.tensor([p[6] for p in parts], device=device)
-    heading = rad(number("heading"))
-    rotation = torch.stack([
-        _axis(torch.cos(heading), zero, torch.sin(heading)),
-        _axis(zero, one, zero),
-        _axis(-torch.sin(heading), zero, torch.cos(heading)),
-    ], 1)  # rows: the animal's axes in the world; heading 90 looks at the camera on +z  # fmt: skip
-    return Cones((a - middle) @ rotation, (b - middle) @ rotation, ra, rb, color.clamp(0, 1), fur, worn)
+def _worn_color(body: _Body) -> Tensor:
+    return body.paint([PALETTE[s.worn_color] for s in body.scenes])
+
+
+def _hat(body: _Body) -> None:
+    """A cone with a white ball."""
+    up, hat = body.up, body.wearing("hat")
+    brow = body.head + (0.78 * body.m["head_r"])[:, None] * up - 0.02 * body.forward
+    brow = _where(body.of("lion"), brow + 0.06 * up, brow)
+    top = brow + 0.26 * up - 0.03 * body.forward
+    radii = _where(hat, 0.115, ABSENT), _where(hat, 0.022, ABSENT)
+    body.add(brow, top, *radii, _worn_color(body), worn=True)
+    ball = brow + 0.29 * up - 0.03 * body.forward
+    ball_r = _where(hat, 0.048, ABSENT)
+    body.add(ball, ball + 0.001 * up, ball_r, ball_r, body.paint([WHITE]), worn=True)
+
+
+def _scarf(body: _Body) -> None:
+    """A ring around the neck with an end hanging on the camera's side."""
+    m, up, scarf = body.m, body.up, body.wearing("scarf")
+    collar = body.shoulder + (0.50 * m["neck"])[:, None] * body.along_neck
+    girth = 0.5 * (0.78 * m["chest_r"] + 0.72 * m["head_r"]) + 0.035
+    girth = _where(body.of("lion"), girth + 0.06, girth)
+    half = 0.025 * body.along_neck
+    radii = _where(scarf, girth, ABSENT), _where(scarf, girth * 0.97, ABSENT)
+    body.add(collar - half, collar + half, *radii, _worn_color(body), worn=True)
+    out = 0.6 * body.below + body.facing[:, None] * body.axis(0, 0, 1)
+    knot = collar + (0.75 * girth)[:, None] * out
+    radii = _where(scarf, 0.050, ABSENT), _where(scarf, 0.056, ABSENT)
+    end = knot - 0.20 * up + 0.03 * body.forward
+    body.add(knot, end, *radii, _worn_color(body) * 0.85, worn=True)

@@ -1,4 +1,4 @@
-"""The Menagerie's small grammar: what a scene is called, in several ways, and what a prompt means."""
+"""The Menagerie's small grammar: what a scene is called, in several ways."""
 
 import random
 from typing import Any
@@ -35,9 +35,10 @@ def _article(words: str) -> str:
 
 
 def caption(scene: Scene, rng: random.Random | None = None) -> str:
-    """A caption of the scene: the plain full one, or with `rng` one of many wordings that may leave things out.
+    """A caption of the scene: the plain full one, or with `rng` one of many wordings.
 
-    A coat that is not the species' own is nearly always named; a natural one never, so "a pig" is a pink pig.
+    These use synonyms and may leave things out. A coat that is not the species' own is nearly
+    always named; a natural one never, so "a pig" is a pink pig.
     """
     rng_ = rng or random.Random(0)
 
@@ -65,14 +66,17 @@ def caption(scene: Scene, rng: random.Random | None = None) -> str:
 
 
 def grammar() -> dict[str, Any]:
-    """The plain captions as a template and its slots, for a captioner: the cheapest questions first."""
+    """The plain captions as a template and its slots, for a captioner."""
     return {
         "template": "a {style} of a {coat} {species}{worn} {place}",
         "slots": {
             "style": list(STYLES),
             "coat": ["", *COATS[1:]],
             "species": list(SPECIES),
-            "worn": ["", *(f" with a {color} {thing}" for thing in ("hat", "scarf") for color in COLORS)],
+            "worn": [
+                "",
+                *(f" with a {color} {thing}" for thing in ("hat", "scarf") for color in COLORS),
+            ],
             "place": [SYNONYMS[place][0] for place in PLACES],
         },
     }

@@ -1,16 +1,21 @@
-"""One resumable training loop for every stage: AdamW, averaged weights, a budget in minutes, checkpoints."""
+"""One resumable training loop for every stage.
+
+AdamW, averaged weights, a budget in minutes, checkpoints.
+"""
 
 import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from benchmarks.menagerie.dataset import write
+from editing.results import write
 
 CHECKPOINT_SECONDS = 90.0
 
@@ -20,11 +25,16 @@ class Plan:
     """How one stage is trained.
 
     Attributes:
-        minutes: budget over all sessions of the stage; the rate falls to zero over its last `decay` share.
-        batch: pictures a step. rate: peak learning rate of AdamW. average: decay of the weights' moving average.
+        minutes: budget over all sessions of the stage.
+        batch: pictures a step.
+        rate: peak learning rate of AdamW.
+        weight_decay: of AdamW.
+        average: decay of the weights' moving average.
+        warmup: steps over which the rate rises.
+        decay: last share of the budget, over which the rate falls to zero.
     """
 
-    minutes: float
+    minutes: float | int
     batch: int
     rate: float
     weight_decay: float = 0.01
@@ -35,16 +45,22 @@ class Plan:
 
 @dataclass
 class Progress:
-    """Where a stage stands: optimiser steps, pictures seen, seconds spent."""
+    """Where a stage stands.
+
+    Attributes:
+        step: optimiser steps taken.
+        samples: pictures seen.
+        seconds: spent.
+    """
 
     step: int = 0
     samples: int = 0
-    seconds: float = 0.0
+    seconds: float | int = 0.0
 
 
 def fit(
     model: nn.Module,
-    loss: Callable[[nn.Module, torch.Generator], Tensor],
+    loss: Callable[[nn.Module, torch.Generator], Float[Tensor, ""]],
     plan: Plan,
     checkpoint: Path,
     device: torch.device,
@@ -52,14 +68,26 @@ def fit(
 ) -> tuple[nn.Module, Progress]:
     """Trains `model` in place until the plan's minutes are spent; returns it with averaged weights.
 
-    A checkpoint is written every 90 seconds and at the end; an existing one is resumed, optimiser included, so a
-    longer budget continues a finished stage. What is drawn after a resume depends only on `seed` and the step.
+    A checkpoint is written every 90 seconds and at the end. An existing one is resumed, optimiser
+    included, so a longer budget continues a finished stage. What is drawn after a resume depends
+    only on `seed` and the step.
 
     Args:
-        loss: called with the model and a CPU generator seeded from (seed, step); draws its own batch.
+        model: parameters that need no gradient stay as they are.
+        loss: called with the model and a CPU generator seeded from (seed, step); draws its own
+            batch.
+        plan: budget and rates.
+        checkpoint: file of the stage; its stem names the stage, and its log is beside it.
+        device: where the model is.
+        seed: of all that is drawn.
+
+    Raises:
+        FloatingPointError: the loss is not finite; the last checkpoint is kept.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, plan.rate, (0.9, 0.99), weight_decay=plan.weight_decay)
+    optimizer = torch.optim.AdamW(
+        parameters, plan.rate, (0.9, 0.99), weight_decay=plan.weight_decay
+    )
     mean = [p.detach().clone() for p in parameters]
     progress = Progress()
     if checkpoint.exists():
@@ -72,10 +100,17 @@ def fit(
         progress = Progress(**state["progress"])
 
     def save() -> None:
-        state = {"parameters": [p.detach() for p in parameters], "mean": mean, "optimizer": optimizer.state_dict(),
-                 "progress": vars(progress)}  # fmt: skip
-        write(checkpoint, lambda name: torch.save(state, name))
+        state = {
+            "parameters": [p.detach() for p in parameters],
+            "mean": mean,
+            "optimizer": optimizer.state_dict(),
+            "progress": vars(progress),
+        }
+        buffer = BytesIO()
+        torch.save(state, buffer)
+        write(checkpoint, buffer.getvalue())
 
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     model.train()
     started, spent = time.monotonic(), progress.seconds
     saved_at, running = started, float("nan")
@@ -99,7 +134,9 @@ def fit(
         progress.seconds = spent + now - started
         item = value.item()
         if not math.isfinite(item):
-            raise FloatingPointError(f"The loss of {checkpoint.stem} is {item} at step {progress.step}.")
+            raise FloatingPointError(
+                f"The loss of {checkpoint.stem} is {item} at step {progress.step}."
+            )
         running = item if math.isnan(running) else 0.98 * running + 0.02 * item
         if progress.step % 50 == 0:
             line = {**vars(progress), "loss": round(running, 5), "rate": round(plan.rate * rate, 7)}

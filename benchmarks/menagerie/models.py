@@ -1,4 +1,4 @@
-"""The architectures of the embedded model: Stable Diffusion 1's parts, small, plus CLIP and CLIPSeg."""
+"""The architectures of the embedded model: a small Stable Diffusion 1, plus CLIP and CLIPSeg."""
 
 import json
 from collections.abc import Iterable
@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
+from torch import Tensor
 from transformers import (
     CLIPConfig,
     CLIPModel,
@@ -23,23 +24,36 @@ from transformers import (
 
 TOKENS = 32  # of a prompt, the two ends included
 _TEXT: dict[str, Any] = {
-    "hidden_size": 160, "intermediate_size": 640, "num_hidden_layers": 3, "num_attention_heads": 5,
-    "max_position_embeddings": TOKENS, "hidden_act": "quick_gelu",
-}  # fmt: skip
+    "hidden_size": 160,
+    "intermediate_size": 640,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 5,
+    "max_position_embeddings": TOKENS,
+    "hidden_act": "quick_gelu",
+}
 _VISION: dict[str, Any] = {
-    "hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4,
-    "patch_size": 4, "hidden_act": "quick_gelu",
-}  # fmt: skip
+    "hidden_size": 128,
+    "intermediate_size": 512,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "patch_size": 8,
+    "hidden_act": "quick_gelu",
+}
 _PROJECTION = 96
 
 
 def train_tokenizer(captions: Iterable[str], vocabulary: int = 1024) -> CLIPTokenizer:
-    """A byte-level BPE tokenizer as CLIP's, on a small vocabulary: any text has tokens, none is unknown."""
+    """A byte-level BPE tokenizer as CLIP's, on a small vocabulary: any text has known tokens."""
     template = CLIPTokenizer().backend_tokenizer
     bpe = Tokenizer(BPE(end_of_word_suffix="</w>"))
     bpe.normalizer, bpe.pre_tokenizer = template.normalizer, template.pre_tokenizer
     alphabet = ByteLevel.alphabet()
-    trainer = BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False)
+    trainer = BpeTrainer(
+        vocab_size=vocabulary,
+        initial_alphabet=alphabet,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
     bpe.train_from_iterator(captions, trainer)
     learned = json.loads(bpe.to_str())["model"]
     # CLIP lists the alphabet, the alphabet at the end of a word, the merges, and last the two ends.
@@ -52,38 +66,66 @@ def train_tokenizer(captions: Iterable[str], vocabulary: int = 1024) -> CLIPToke
 
 def _text_config(tokenizer: CLIPTokenizer) -> dict[str, Any]:
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    return {**_TEXT, "vocab_size": len(tokenizer), "projection_dim": _PROJECTION, **ends, "pad_token_id": ends["eos_token_id"]}
+    return {
+        **_TEXT,
+        "vocab_size": len(tokenizer),
+        "projection_dim": _PROJECTION,
+        **ends,
+        "pad_token_id": ends["eos_token_id"],
+    }
 
 
 def clip(tokenizer: CLIPTokenizer, size: int) -> CLIPModel:
     """CLIP for pictures of `size` pixels, randomly initialised."""
     text = CLIPTextConfig(**_text_config(tokenizer))
     vision = CLIPVisionConfig(**_VISION, image_size=size, projection_dim=_PROJECTION)
-    return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=_PROJECTION))
+    return CLIPModel(
+        CLIPConfig(
+            text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=_PROJECTION
+        )
+    )
 
 
 def text_encoder(model: CLIPModel) -> CLIPTextModel:
-    """The text tower of a trained CLIP, alone, as Stable Diffusion uses it."""
+    """A frozen copy of the text tower of a CLIP, as Stable Diffusion uses it."""
     encoder = CLIPTextModel(model.config.text_config)
-    state = {k: v for k, v in model.state_dict().items() if k.startswith("text_model.")}
-    own = encoder.state_dict()
-    strip = not any(k.startswith("text_model.") for k in own)
-    encoder.load_state_dict({k.removeprefix("text_model.") if strip else k: v for k, v in state.items()})
+    encoder.load_state_dict(_renamed(model.text_model.state_dict(), encoder.state_dict()))
     return encoder.requires_grad_(False).eval()
+
+
+def set_text_encoder(model: CLIPModel, encoder: CLIPTextModel) -> None:
+    """Puts a text tower into a CLIP, in place."""
+    state = _renamed(encoder.state_dict(), model.text_model.state_dict())
+    model.text_model.load_state_dict(state)
+
+
+def _renamed(state: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`state` with the keys of `like`: versions of transformers differ in the prefix text_model."""
+    prefix = "text_model."
+    bare = {key.removeprefix(prefix): value for key, value in state.items()}
+    return {key: bare[key.removeprefix(prefix)] for key in like}
 
 
 def segmenter(model: CLIPModel, tokenizer: CLIPTokenizer) -> CLIPSegForImageSegmentation:
     """CLIPSeg around a trained CLIP, whose weights stay; its decoder is randomly initialised."""
     vision = {**_VISION, "image_size": model.config.vision_config.image_size}
     config = CLIPSegConfig(
-        text_config=_text_config(tokenizer), vision_config=vision, projection_dim=_PROJECTION,
-        extract_layers=[0, 1, 2, 3], reduce_dim=64, decoder_num_attention_heads=4, decoder_intermediate_size=256,
-        conditional_layer=0, use_complex_transposed_convolution=False,
-    )  # fmt: skip
+        text_config=_text_config(tokenizer),
+        vision_config=vision,
+        projection_dim=_PROJECTION,
+        extract_layers=[0, 1, 2, 3],
+        reduce_dim=96,
+        decoder_num_attention_heads=4,
+        decoder_intermediate_size=384,
+        conditional_layer=0,
+        use_complex_transposed_convolution=False,
+    )
     made = CLIPSegForImageSegmentation(config)
     missing, unexpected = made.clip.load_state_dict(model.state_dict(), strict=False)
     if missing or unexpected:
-        raise ValueError(f"CLIPSeg and CLIP do not fit: missing {missing}, unexpected {unexpected}.")
+        raise ValueError(
+            f"CLIPSeg and CLIP do not fit: missing {missing}, unexpected {unexpected}."
+        )
     made.clip.requires_grad_(False)
     return made
 
@@ -91,37 +133,60 @@ def segmenter(model: CLIPModel, tokenizer: CLIPTokenizer) -> CLIPSegForImageSegm
 def vae() -> AutoencoderKL:
     """Pictures to latents of 4 channels at a quarter of the size."""
     return AutoencoderKL(
-        block_out_channels=(32, 64, 96), layers_per_block=1, latent_channels=4, norm_num_groups=16,
-        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3, sample_size=64,
+        block_out_channels=(32, 64, 96),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=16,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        sample_size=64,
         mid_block_add_attention=False,
-    )  # fmt: skip
+    )
 
 
 def unet(latent_size: int = 16) -> UNet2DConditionModel:
     """A UNet of under 1.5 GFLOP a forward pass at 16 x 16 latents."""
     return UNet2DConditionModel(
-        sample_size=latent_size, in_channels=4, out_channels=4, block_out_channels=(96, 144, 144), layers_per_block=1,
+        sample_size=latent_size,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(96, 144, 144),
+        layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=_TEXT["hidden_size"], attention_head_dim=(3, 4, 4), norm_num_groups=16,
-    )  # fmt: skip
+        cross_attention_dim=_TEXT["hidden_size"],
+        attention_head_dim=(3, 4, 4),
+        norm_num_groups=16,
+    )
 
 
 def scheduler() -> DDIMScheduler:
     """Stable Diffusion's noise schedule, v-prediction (measured better than noise at this size)."""
     return DDIMScheduler(
-        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
-        clip_sample=False, set_alpha_to_one=False, steps_offset=1, prediction_type="v_prediction",
-    )  # fmt: skip
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="v_prediction",
+    )
 
 
 def write_model_index(folder: Path) -> None:
     """The file that makes `folder` a pipeline for `StableDiffusionPipeline.from_pretrained`."""
     index = {
-        "_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.36.0",
-        "scheduler": ["diffusers", "DDIMScheduler"], "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"], "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"], "feature_extractor": [None, None], "safety_checker": [None, None],
-        "image_encoder": [None, None], "requires_safety_checker": False,
-    }  # fmt: skip
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": "0.36.0",
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "feature_extractor": [None, None],
+        "safety_checker": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+    }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

@@ -1,6 +1,7 @@
 """Deterministic value noise: the same lattice values on every device, from an integer hash."""
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 
@@ -12,11 +13,14 @@ def _hash(x: Tensor, y: Tensor, z: Tensor, seed: Tensor) -> Tensor:
     return ((h ^ (h >> 15)) & 0xFFFF).float() / 65536
 
 
-def value_noise(p: Tensor, seed: Tensor) -> Tensor:
+def value_noise(
+    p: Float[Tensor, "*points axes"], seed: Int64[Tensor, "*#points"]
+) -> Float[Tensor, "*points"]:
     """Smooth noise in [-1, 1] with unit lattice.
 
     Args:
-        p: (..., 2 or 3) points. seed: int64, broadcastable to p's leading dimensions.
+        p: points of 2 or 3 coordinates.
+        seed: one for each point, or broadcastable to them.
     """
     cell = torch.floor(p)
     f = p - cell

@@ -3,27 +3,42 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from benchmarks.menagerie.noise import value_noise
 from benchmarks.menagerie.scene import PLACES, Scene
+from benchmarks.menagerie.shapes import Color
 
-_Color = tuple[float, float, float]
 ROOM = 2.3  # half the width of the room, in body lengths
 SHORE = 1.7  # how far behind the animal the sea begins
 
 
 @dataclass(frozen=True)
 class _Place:
-    zenith: _Color
-    horizon: _Color
-    ground: _Color
-    ground_dark: _Color
-    hills: _Color
-    sun: _Color
-    ambient: _Color
+    """The colours of one place.
+
+    Attributes:
+        zenith: of the sky above; in the room, of the walls.
+        horizon: of the sky at the horizon.
+        ground: of the ground.
+        ground_dark: of its darker spots.
+        hills: of the hills on the horizon; on the beach, of the open sea.
+        sun: of the light that has a direction.
+        ambient: of the light that has none.
+        clouds: how white they are, 0..1.
+        grain: contrast of the ground's texture.
+    """
+
+    zenith: Color
+    horizon: Color
+    ground: Color
+    ground_dark: Color
+    hills: Color
+    sun: Color
+    ambient: Color
     clouds: float
-    grain: float  # contrast of the ground's texture
+    grain: float
 
 
 _PLACES = {
@@ -41,28 +56,43 @@ _PLACES = {
 
 
 class Places:
-    """The places of a batch of scenes, as tensors."""
+    """The places of a batch of scenes, as tensors.
+
+    Attributes:
+        sun: (B, 1, 3) colour of the light that has a direction.
+        ambient: (B, 1, 3) colour of the light that has none.
+    """
 
     def __init__(self, scenes: list[Scene], device: torch.device) -> None:
         chosen = [_PLACES[s.place] for s in scenes]
 
         def column(name: str) -> Tensor:
-            return torch.tensor([getattr(p, name) for p in chosen], device=device, dtype=torch.float32)
+            return torch.tensor(
+                [getattr(p, name) for p in chosen], device=device, dtype=torch.float32
+            )
 
         self.sun, self.ambient = column("sun")[:, None], column("ambient")[:, None]
         self._zenith, self._horizon = column("zenith")[:, None], column("horizon")[:, None]
-        self._ground, self._dark, self._hills = (column(n)[:, None] for n in ("ground", "ground_dark", "hills"))
+        self._ground, self._dark, self._hills = (
+            column(n)[:, None] for n in ("ground", "ground_dark", "hills")
+        )
         self._clouds, self._grain = column("clouds")[:, None], column("grain")[:, None]
         self._tint = torch.tensor([s.tint for s in scenes], device=device)[:, None, None]
         self._seed = torch.tensor([s.texture for s in scenes], device=device)[:, None]
-        self._is = {p: torch.tensor([s.place == p for s in scenes], device=device)[:, None] for p in PLACES}
+        self._is = {
+            p: torch.tensor([s.place == p for s in scenes], device=device)[:, None] for p in PLACES
+        }
         # Warmer or cooler surroundings, by the scene's tint.
         self._cast = 1 + self._tint * torch.tensor([0.06, 0.0, -0.06], device=device)
 
-    def hit(self, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, N) distance to the ground or a wall (large for the sky), and whether it is the ground."""
+    def hit(
+        self, origin: Float[Tensor, "B N 3"], direction: Float[Tensor, "B N 3"]
+    ) -> tuple[Float[Tensor, "B N"], Bool[Tensor, "B N"]]:
+        """Distance to the ground or a wall (large for the sky), and whether it is the ground."""
         down = direction[..., 1].clamp(max=-1e-6)
-        ground = torch.where(direction[..., 1] < -1e-3, -origin[..., 1] / down, torch.full_like(down, 1e3))
+        ground = torch.where(
+            direction[..., 1] < -1e-3, -origin[..., 1] / down, torch.full_like(down, 1e3)
+        )
         # The room is a box seen from inside: of its walls, the one a ray leaves by.
         flat = direction[..., ::2]
         flat = torch.where(flat.abs() < 1e-6, torch.full_like(flat, 1e-6), flat)
@@ -71,47 +101,74 @@ class Places:
         t = torch.where(in_room, torch.minimum(ground, wall), ground)
         return t, torch.where(in_room, ground < wall, ground < 60.0)
 
-    def ground(self, p: Tensor, far: Tensor) -> Tensor:
-        """(B, N, 3) colour of the ground at points (B, N, 3); `far` (B, N) fades the texture before it aliases."""
+    def ground(
+        self, p: Float[Tensor, "B N 3"], far: Float[Tensor, "B N"]
+    ) -> Float[Tensor, "B N 3"]:
+        """Colour of the ground; how `far` points are fades its texture before it aliases."""
         fade = torch.exp(-0.12 * far)[..., None]
         xz = p[..., ::2]
-        stretch = torch.tensor([1.0, 1.0], device=p.device)
-        coarse = value_noise(xz * 1.3 * stretch, self._seed)[..., None]
+        coarse = value_noise(xz * 1.3, self._seed)[..., None]
         fine = value_noise(xz * 7.0 + 13.7, self._seed + 1)[..., None]
         mix = 0.5 + (0.30 * coarse + 0.35 * fine * fade) * self._grain[..., None]
-        color = torch.lerp(self._dark.expand_as(p), self._ground.expand_as(p), mix.clamp(0, 1)) * self._cast
+        color = torch.lerp(self._dark.expand_as(p), self._ground.expand_as(p), mix.clamp(0, 1))
+        color = color * self._cast
+        return self._sea(p, coarse, self._planks(p, color))
+
+    def _planks(self, p: Tensor, color: Tensor) -> Tensor:
+        """The floor of the room has seams, and each plank its tone."""
         plank = torch.floor(p[..., 2:] / 0.42)
-        tone = 0.92 + 0.10 * torch.frac(torch.sin(plank * 12.9898 + self._seed[..., None] * 0.37) * 43758.5453)
+        spread = torch.sin(plank * 12.9898 + self._seed[..., None] * 0.37) * 43758.5453
+        tone = 0.92 + 0.10 * torch.frac(spread)
         seam = 1 - 0.35 * torch.exp(-(((p[..., 2:] / 0.42 - plank) - 0.5).abs() - 0.5).abs() * 25)
-        color = torch.where(self._is["room"][..., None], color * tone * seam, color)
-        # Behind the shore line, sea; at it, foam.
+        return torch.where(self._is["room"][..., None], color * tone * seam, color)
+
+    def _sea(self, p: Tensor, coarse: Tensor, color: Tensor) -> Tensor:
+        """On the beach: behind the shore line, water; at it, foam."""
         edge = -p[..., 2:] - SHORE + 0.12 * coarse
-        water = torch.lerp(torch.tensor([0.25, 0.66, 0.78], device=p.device),
-                           self._hills.expand_as(p), (edge * 0.25).clamp(0, 1))  # fmt: skip
-        foam = torch.exp(-((edge - 0.05) * 9) ** 2)
+        near = torch.tensor([0.25, 0.66, 0.78], device=p.device)
+        water = torch.lerp(near, self._hills.expand_as(p), (edge * 0.25).clamp(0, 1))
+        foam = torch.exp(-(((edge - 0.05) * 9) ** 2))
         sea = torch.lerp(water, torch.ones_like(water), 0.85 * foam)
         return torch.where(self._is["beach"][..., None] & (edge > 0), sea, color)
 
-    def backdrop(self, p: Tensor, direction: Tensor) -> Tensor:
-        """(B, N, 3) colour of the sky in `direction`, or of the wall at `p`."""
+    def backdrop(
+        self, p: Float[Tensor, "B N 3"], direction: Float[Tensor, "B N 3"]
+    ) -> Float[Tensor, "B N 3"]:
+        """Colour of the sky in `direction`, or of the wall at `p`."""
+        in_room = self._is["room"][..., None]
+        return torch.where(in_room, self._wall(p), self._sky(p, direction))
+
+    def _wall(self, p: Tensor) -> Tensor:
+        warmth = torch.tensor([0.3, -0.2, -1.0], device=p.device)
+        wall = self._zenith * (1 + 0.18 * self._tint * warmth)
+        skirting = (p[..., 1:2] < 0.16) & (p[..., 1:2] > 0)
+        return torch.where(skirting, torch.full_like(p, 0.93), wall.expand_as(p))
+
+    def _sky(self, p: Tensor, direction: Tensor) -> Tensor:
+        """Blue above, clouds, hills on the horizon, and the lights of the night."""
         height = direction[..., 1:2]
-        sky = torch.lerp(self._horizon.expand_as(p), self._zenith.expand_as(p), (height * 2.2).clamp(0, 1).sqrt())
+        above = (height * 2.2).clamp(0, 1).sqrt()
+        sky = torch.lerp(self._horizon.expand_as(p), self._zenith.expand_as(p), above)
         around = torch.atan2(direction[..., 0], -direction[..., 2])
         dome = torch.stack([around * 3.0, height[..., 0] * 9.0], -1)
-        puff = (value_noise(dome, self._seed + 2) + 0.5 * value_noise(dome * 2.3, self._seed + 3))[..., None]
-        sky = torch.lerp(sky, torch.ones_like(sky), self._clouds[..., None] * (puff * 1.4 - 0.1).clamp(0, 1))
-        ridge = 0.045 + 0.035 * value_noise(torch.stack([around * 2.2, around * 0], -1), self._seed + 4)[..., None]
-        ridge = torch.where(self._is["beach"][..., None], torch.full_like(ridge, 0.0), ridge)
+        puff = value_noise(dome, self._seed + 2) + 0.5 * value_noise(dome * 2.3, self._seed + 3)
+        clouds = self._clouds[..., None] * (puff[..., None] * 1.4 - 0.1).clamp(0, 1)
+        sky = torch.lerp(sky, torch.ones_like(sky), clouds)
+        line = torch.stack([around * 2.2, around * 0], -1)
+        ridge = 0.045 + 0.035 * value_noise(line, self._seed + 4)[..., None]
+        ridge = torch.where(self._is["beach"][..., None], torch.zeros_like(ridge), ridge)
         hills = torch.sigmoid((ridge - height) * 220)
         sky = torch.lerp(sky, self._hills.expand_as(sky), hills)
-        # Night: stars, and a moon on the right or left.
+        night = torch.maximum(sky, self._stars_and_moon(around, height))
+        sky = torch.where(self._is["night"][..., None], night, sky)
+        return sky * (1 + 0.3 * (self._cast - 1))
+
+    def _stars_and_moon(self, around: Tensor, height: Tensor) -> Tensor:
+        """(B, N, 3) light of the night sky; the moon is on the right or left."""
         cell = torch.stack([around * 26, height[..., 0] * 26], -1)
         spark = (value_noise(cell, self._seed + 5)[..., None] - 0.86).clamp(min=0) * 7
         moon_at = 0.22 * torch.sign(self._tint[..., 0]) + 0.05 * self._tint[..., 0]
-        moon = torch.sigmoid((0.055 - torch.hypot(around - moon_at, height[..., 0] - 0.20)) * 160)[..., None]
-        lit = torch.maximum(spark * 0.9 * (height > 0.08), moon) * torch.tensor([1.0, 0.97, 0.85], device=p.device)
-        sky = torch.where(self._is["night"][..., None], torch.maximum(sky, lit), sky)
-        wall = self._zenith * (1 + 0.18 * self._tint * torch.tensor([0.3, -0.2, -1.0], device=p.device))
-        skirting = (p[..., 1:2] < 0.16) & (p[..., 1:2] > 0)
-        wall = torch.where(skirting, torch.full_like(p, 0.93), wall.expand_as(p))
-        return torch.where(self._is["room"][..., None], wall, sky * (1 + 0.3 * (self._cast - 1)))
+        from_moon = torch.hypot(around - moon_at, height[..., 0] - 0.20)
+        moon = torch.sigmoid((0.055 - from_moon) * 160)[..., None]
+        color = torch.tensor([1.0, 0.97, 0.85], device=around.device)
+        return torch.maximum(spark * 0.9 * (height > 0.08), moon) * color

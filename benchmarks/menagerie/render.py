@@ -1,6 +1,7 @@
-"""Renders scenes: sphere tracing, Lambert shading, soft shadows, ambient occlusion, 2x2 antialiasing. Pure torch.
+"""Renders scenes in pure torch.
 
-The same scene gives the same picture whatever else is in the batch, on the CPU or (to rounding) a GPU.
+Sphere tracing, Lambert shading, soft shadows, ambient occlusion, 2x2 antialiasing. The same scene
+gives the same picture whatever else is in the batch, on the CPU or (to rounding) a GPU.
 """
 
 import math
@@ -8,13 +9,15 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.menagerie import anatomy, props
+from benchmarks.menagerie.measures import coat_color
 from benchmarks.menagerie.noise import value_noise
 from benchmarks.menagerie.places import Places
-from benchmarks.menagerie.scene import Scene
-from benchmarks.menagerie.sdf import FAR, Solid, distance, pick, shadow, span, surface, take, trace
+from benchmarks.menagerie.scene import Number, Scene
+from benchmarks.menagerie.sdf import FAR, Solid, distance, pick, shadow, surface, take, trace
 
 FIELD_OF_VIEW = 34.0  # degrees, horizontal and vertical
 TARGET_HEIGHT = 0.46  # what the camera looks at, in body lengths above the ground
@@ -26,20 +29,30 @@ class Rendering:
     """B pictures of size S.
 
     Attributes:
-        image: (B, 3, S, S) float32 in [0, 1].
-        animal, worn, prop: (B, 1, S, S) coverage in [0, 1]; what is worn counts as animal too.
-        depth: (B, 1, S, S) distance along the ray in body lengths, the nearest within a pixel; `FAR` in the sky.
+        image: in [0, 1].
+        animal: coverage by the animal and what it wears, in [0, 1].
+        worn: coverage by what it wears.
+        prop: coverage by the prop.
+        depth: distance along the ray in body lengths, the nearest in a pixel; `FAR` in the sky.
     """
 
-    image: Tensor
-    animal: Tensor
-    worn: Tensor
-    prop: Tensor
-    depth: Tensor
+    image: Float[Tensor, "B 3 S S"]
+    animal: Float[Tensor, "B 1 S S"]
+    worn: Float[Tensor, "B 1 S S"]
+    prop: Float[Tensor, "B 1 S S"]
+    depth: Float[Tensor, "B 1 S S"]
 
 
-def camera_to_world(scene: Scene, azimuth: float = 0.0, elevation: float | None = None) -> Tensor:
-    """(4, 4) pose, OpenGL convention (x right, y up, looking along -z), `azimuth` degrees around the animal."""
+def camera_to_world(
+    scene: Scene, azimuth: Number = 0.0, elevation: Number | None = None
+) -> Float[Tensor, "4 4"]:
+    """Pose in the OpenGL convention: x right, y up, looking along -z.
+
+    Args:
+        scene: its own camera gives distance and aim.
+        azimuth: degrees around the animal, from the scene's camera to its right.
+        elevation: degrees above the horizon, instead of the scene's.
+    """
     e = math.radians(scene.elevation if elevation is None else elevation)
     a = math.radians(azimuth)
     backward = torch.tensor([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)])
@@ -67,6 +80,12 @@ def _light(scenes: list[Scene], device: torch.device) -> Tensor:
     return torch.stack([a.sin() * e.cos(), e.sin(), a.cos() * e.cos()], -1)
 
 
+def _turn(heading: Number) -> Tensor:
+    """(3, 3) the animal's axes in the world, one a row."""
+    h = math.radians(heading)
+    return torch.tensor([[math.cos(h), 0, math.sin(h)], [0, 1, 0], [-math.sin(h), 0, math.cos(h)]])
+
+
 class _Shader:
     """Colours the points that rays hit; holds what a batch of scenes is made of."""
 
@@ -76,17 +95,18 @@ class _Shader:
         self.animal = Solid.of(anatomy.build(scenes, device))
         self.prop = Solid.of(*props.build(scenes, device))
         self.light = _light(scenes, device)
-        heading = [math.radians(s.heading) for s in scenes]
-        self.turn = torch.tensor([[[math.cos(h), 0, math.sin(h)], [0, 1, 0], [-math.sin(h), 0, math.cos(h)]]
-                                  for h in heading], device=device)  # fmt: skip
-        self.seed = torch.tensor([s.texture for s in scenes], device=device)[:, None]
-        self.flat = torch.tensor([s.style == "drawing" for s in scenes], device=device)[:, None, None]
-        self.pitch = torch.tensor([1.0 if s.species == "penguin" else 0.0 for s in scenes], device=device)[:, None]
-        self.striped = torch.tensor([1.0 if s.species == "tiger" else 0.0 for s in scenes], device=device)[:, None]
-        self.tabby = torch.tensor([0.30 if s.species == "cat" else 0.0 for s in scenes], device=device)[:, None]
-        self.patched = torch.tensor([s.species == "cow" for s in scenes], device=device)[:, None]
-        self.patch = torch.tensor([[0.12, 0.11, 0.12] if anatomy.coat_color(s)[0] > 0.4 else [0.85, 0.83, 0.8]
-                                   for s in scenes], device=device)[:, None]  # fmt: skip
+        self.turn = torch.stack([_turn(s.heading) for s in scenes]).to(device)
+
+        def column(values: list) -> Tensor:
+            return torch.tensor(values, device=device)[:, None]
+
+        self.seed = column([s.texture for s in scenes])
+        self.flat = column([s.style == "drawing" for s in scenes])[..., None]
+        self.striped = column([float(s.species == "tiger") for s in scenes])
+        self.tabby = column([0.30 * (s.species == "cat") for s in scenes])
+        self.patched = column([s.species == "cow" for s in scenes])
+        dark, light = (0.12, 0.11, 0.12), (0.85, 0.83, 0.8)
+        self.patch = column([dark if coat_color(s)[0] > 0.4 else light for s in scenes])
 
     def shade(self, color: Tensor, normal: Tensor, lit: Tensor, occlusion: Tensor) -> Tensor:
         """Lambert with a hemisphere of ambient light; a drawing has two tones."""
@@ -100,9 +120,12 @@ class _Shader:
         local = p @ self.turn.mT
         wobble = value_noise(local * 5.0, self.seed + 11)
         fur = value_noise(local * torch.tensor([22.0, 30.0, 22.0], device=p.device), self.seed + 12)
-        stripes = torch.sigmoid((torch.sin(local[..., 0] * 36 + 1.6 * wobble + 3 * local[..., 1]) - 0.15) * 6)
+        stripes = torch.sigmoid(
+            (torch.sin(local[..., 0] * 36 + 1.6 * wobble + 3 * local[..., 1]) - 0.15) * 6
+        )
         dark = torch.tensor([0.10, 0.08, 0.08], device=p.device)
-        color = torch.lerp(color, dark.expand_as(color) + 0 * color, (self.striped * weight * stripes)[..., None])
+        stripe = (self.striped * weight * stripes)[..., None]
+        color = torch.lerp(color, dark.expand_as(color), stripe)
         color = color * (1 - (self.tabby * weight * stripes)[..., None])
         blotch = value_noise(local * 3.4 + 5.1, self.seed + 13)
         patch = torch.sigmoid((blotch - 0.12) * 14) * weight * self.patched
@@ -111,8 +134,9 @@ class _Shader:
 
 
 def _trace(solid: Solid, poses: Tensor, size: int, origin: Tensor, direction: Tensor) -> Tensor:
-    """Traces a cone through every pixel first and begins its four rays where that came near the surface."""
-    slope = 0.6 * math.tan(math.radians(FIELD_OF_VIEW / 2)) / size  # reaches the rays at a quarter of a pixel
+    """Traces a cone through every pixel first, and its four rays from near the surface."""
+    # Wide enough to hold the rays, which are a quarter of a pixel from the middle.
+    slope = 0.6 * math.tan(math.radians(FIELD_OF_VIEW / 2)) / size
     near = trace(solid, *_rays(poses, size), slope=slope).reshape(-1, size, 1, size, 1)
     begin = near.expand(-1, size, 2, size, 2).reshape(len(near), -1)
     return trace(solid, origin, direction, begin)
@@ -130,7 +154,9 @@ def _paint(shader: _Shader, poses: Tensor, size: int) -> tuple[Tensor, ...]:
     point = origin + t.clamp(max=60.0)[..., None] * direction
 
     def light_on(p: Tensor, wanted: Tensor) -> Tensor:
-        return torch.minimum(shadow(animal, p, shader.light, wanted), shadow(prop, p, shader.light, wanted))
+        return torch.minimum(
+            shadow(animal, p, shader.light, wanted), shadow(prop, p, shader.light, wanted)
+        )
 
     color = places.backdrop(point, direction)
     ground = (what == _BACKGROUND) & is_ground
@@ -139,7 +165,6 @@ def _paint(shader: _Shader, poses: Tensor, size: int) -> tuple[Tensor, ...]:
     up = torch.tensor([0.0, 1.0, 0.0], device=p.device).expand_as(p)
     lit = light_on(p + 0.01 * up, valid)
     painted = shader.shade(places.ground(p, pick(t, index)), up, lit, _contact(animal, p, valid))
-    # The distance melts into the horizon.
     _put(color, index, valid, painted)
 
     worn = torch.zeros_like(t)
@@ -178,7 +203,7 @@ def _put(target: Tensor, index: Tensor, valid: Tensor, values: Tensor) -> None:
 
 
 def _outline(what: Tensor, depth: Tensor, image: Tensor, flat: Tensor) -> Tensor:
-    """Dark lines where the object or the depth changes, for drawings; and paper shining through."""
+    """For drawings, dark lines where the object or the depth changes, and paper shining through."""
     key = torch.where(what > 0, depth.clamp(max=9), torch.full_like(depth, 9.0))
     key = key + 3.0 * what
     jump = F.max_pool2d(key, 3, 1, 1) + F.max_pool2d(-key, 3, 1, 1)
@@ -188,11 +213,19 @@ def _outline(what: Tensor, depth: Tensor, image: Tensor, flat: Tensor) -> Tensor
 
 
 @torch.no_grad()
-def render(scenes: list[Scene], size: int = 64, poses: Tensor | None = None, device: str = "cpu") -> Rendering:
-    """Draws `scenes` from their own cameras, or from `poses` (B, 4, 4), one each.
+def render(
+    scenes: list[Scene],
+    size: int = 64,
+    poses: Float[Tensor, "B 4 4"] | None = None,
+    device: str = "cpu",
+) -> Rendering:
+    """Draws scenes.
 
     Args:
-        size: width and height in pixels. poses: camera-to-world, see `camera_to_world`.
+        scenes: B of them.
+        size: S, width and height in pixels.
+        poses: a camera for each, see `camera_to_world`; by default the scene's own.
+        device: where to draw, and where the rendering is returned.
     """
     where = torch.device(device)
     if poses is None:

@@ -1,7 +1,7 @@
 """What a Menagerie picture shows: a few words and numbers, drawn from a seed.
 
-Lengths are in body lengths (a cat from chest to rump is about 0.7), angles in degrees, y is up.
-The animal stands at the origin and looks along +x; the camera looks at it along -z of its own frame.
+Lengths are in body lengths (a cat from chest to rump is about 0.7), angles in degrees, y is up. The
+animal stands at the origin and looks along +x; the camera looks at it along -z of its own frame.
 """
 
 import dataclasses
@@ -17,7 +17,10 @@ WORN = ("none", "hat", "scarf")
 COLORS = ("red", "blue", "yellow", "green")
 STYLES = ("photo", "drawing")
 
-# Who may draw which seeds; those from the last bound on are never drawn by anything in this repository.
+Number = float | int
+
+# Who may draw which seeds. Those from the last bound on are never drawn by anything in this
+# repository.
 TRAIN_SEEDS = range(0, 800_000)
 VALIDATION_SEEDS = range(800_000, 850_000)
 TEST_SEEDS = range(850_000, 900_000)
@@ -50,19 +53,19 @@ class Scene:
     worn_color: str = "red"
     prop_color: str = "red"
     style: str = "photo"
-    heading: float = 20.0  # the animal's: 0 looks right, 90 at the camera, 180 left
-    head_turn: float = 0.0  # towards (+) or away from (-) the camera
-    gait: float = 0.0  # swing of the legs, -1..1
-    tail_raise: float = 0.0  # -1..1
-    tail_sway: float = 0.0  # -1..1
-    elevation: float = 10.0  # of the camera above the horizon
-    distance: float = 3.3  # of the camera from the animal
-    pan: float = 0.0  # where the camera aims, to the side of the animal, in body lengths
-    light_azimuth: float = 40.0  # 0 is from behind the camera, positive from its right
-    light_elevation: float = 50.0
-    prop_side: float = 1.0  # in body lengths to the right of the animal
-    prop_depth: float = 1.0  # in body lengths behind the animal
-    tint: float = 0.0  # varies the colours of coat, ground and sky, -1..1
+    heading: Number = 20.0  # the animal's: 0 looks right, 90 at the camera, 180 left
+    head_turn: Number = 0.0  # towards (+) or away from (-) the camera
+    gait: Number = 0.0  # swing of the legs, -1..1
+    tail_raise: Number = 0.0  # -1..1
+    tail_sway: Number = 0.0  # -1..1
+    elevation: Number = 10.0  # of the camera above the horizon
+    distance: Number = 3.3  # of the camera from the animal
+    pan: Number = 0.0  # where the camera aims, to the side of the animal, in body lengths
+    light_azimuth: Number = 40.0  # 0 is from behind the camera, positive from its right
+    light_elevation: Number = 50.0
+    prop_side: Number = 1.0  # in body lengths to the right of the animal
+    prop_depth: Number = 1.0  # in body lengths behind the animal
+    tint: Number = 0.0  # varies the colours of coat, ground and sky, -1..1
     texture: int = 0  # seeds the noise of fur, ground and clouds
 
     def __post_init__(self) -> None:
@@ -71,12 +74,18 @@ class Scene:
                 raise ValueError(f"{name}={value!r} is not one of {', '.join(choices)}.")
 
     def replace(self, **changes: Any) -> "Scene":
-        """The same scene with `changes`: `scene.replace(species="pig")` keeps pose, place, camera and light."""
+        """The same scene with `changes`.
+
+        `scene.replace(species="pig")` keeps pose, place, camera and light.
+        """
         return dataclasses.replace(self, **changes)
 
 
 def sample_scene(seed: int, **fixed: Any) -> Scene:
-    """The scene of a seed; what is `fixed` (`species="cat"`) is set afterwards, so the rest stays as drawn."""
+    """The scene of a seed.
+
+    What is `fixed` (`species="cat"`) is set afterwards, so the rest stays as drawn.
+    """
     rng = random.Random(seed)
     side = rng.choice((-1, 1))
     heading = rng.uniform(-12, 52)

@@ -1,12 +1,16 @@
-"""Signed distances to unions of round cones and boxes, sphere tracing, and soft shadows; batched, pure torch."""
+"""Signed distances to unions of round cones and boxes, sphere tracing, and soft shadows.
+
+All of it batched and in pure torch. In the shapes, B counts scenes and N points or rays of each.
+"""
 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
-from benchmarks.menagerie.anatomy import ABSENT, Cones
-from benchmarks.menagerie.props import Boxes
+from benchmarks.menagerie.shapes import ABSENT, Boxes, Cones
 
 BLEND = 0.012  # body lengths over which neighbouring parts melt into one another
 HIT = 0.004  # body lengths: a ray this near is on the surface; a quarter of a pixel at 128 pixels
@@ -18,16 +22,20 @@ class Solid:
     """Something to trace: round cones and perhaps boxes, with the sphere that bounds them.
 
     Attributes:
-        center: (B, 3), radius: (B,) of the bounding sphere; radius 0 where there is nothing.
+        cones: the round cones.
+        boxes: the boxes, if any.
+        center: of the bounding sphere.
+        radius: of the bounding sphere; 0 where there is nothing.
     """
 
     cones: Cones
     boxes: Boxes | None
-    center: Tensor
-    radius: Tensor
+    center: Float[Tensor, "B 3"]
+    radius: Float[Tensor, " B"]
 
     @staticmethod
     def of(cones: Cones, boxes: Boxes | None = None) -> "Solid":
+        """Finds the bounding sphere: around the middle of the box that holds all parts."""
         there = cones.ra > ABSENT / 2
         points = torch.cat([cones.a, cones.b], 1)
         reach = torch.cat([cones.ra, cones.rb], 1)[..., None]
@@ -39,12 +47,19 @@ class Solid:
         low = torch.where(valid, points - reach, torch.full_like(points, FAR)).amin(1)
         high = torch.where(valid, points + reach, torch.full_like(points, -FAR)).amax(1)
         center = 0.5 * (low + high)
-        far = torch.where(valid, (points - center[:, None]).norm(dim=-1, keepdim=True) + reach, torch.zeros_like(reach))
+        far = torch.where(
+            valid,
+            (points - center[:, None]).norm(dim=-1, keepdim=True) + reach,
+            torch.zeros_like(reach),
+        )
         return Solid(cones, boxes, center, far.amax((1, 2)) + 0.01 * (far.amax((1, 2)) > 0))
 
 
 def _to_cones(cones: Cones, p: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, N, P) signed distances from points to every round cone, and where along its axis the nearest point is."""
+    """Signed distances (B, N, P) from points (B, N, 3) to the P round cones.
+
+    Also returns where along its axis, 0..1, each has its nearest point.
+    """
     axis = cones.b - cones.a
     length2 = (axis * axis).sum(-1).clamp(min=1e-8)  # a part may be a sphere
     q = torch.baddbmm(-(cones.a * axis).sum(-1)[:, None], p, axis.mT)  # (p - a) . (b - a)
@@ -63,49 +78,60 @@ def _to_boxes(boxes: Boxes, p: Tensor) -> Tensor:
     return d.clamp(min=0).norm(dim=-1) + d.amax(-1).clamp(max=0)
 
 
-def distance(solid: Solid, p: Tensor) -> Tensor:
-    """(B, N) signed distance of points (B, N, 3): a smooth union, so at most BLEND log(parts) too small.
+def distance(solid: Solid, p: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N"]:
+    """Signed distance of points: a smooth union, so at most BLEND log(parts) too small.
 
-    The sum of exponentials needs no shift by its maximum: it underflows only beyond 80 BLEND, where 1 is near enough.
+    The sum of exponentials needs no shift by its maximum. It underflows only beyond 80 BLEND, where
+    the distance returned, about 1, is near enough.
     """
     d, _ = _to_cones(solid.cones, p)
     d = d.mul_(-1 / BLEND).clamp_(max=80).exp_().sum(-1).clamp_(min=1e-35).log_().mul_(-BLEND)
     return d if solid.boxes is None else torch.minimum(d, _to_boxes(solid.boxes, p).amin(-1))
 
 
-def surface(solid: Solid, p: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """At points (B, N, 3) on the surface: normal (B, N, 3), colour (B, N, 3), coat (B, N), worn (B, N) weights."""
+def surface(
+    solid: Solid, p: Float[Tensor, "B N 3"]
+) -> tuple[
+    Float[Tensor, "B N 3"], Float[Tensor, "B N 3"], Float[Tensor, "B N"], Float[Tensor, "B N"]
+]:
+    """Normal, colour, and the weights of coat and worn things at points on the surface."""
     cones = solid.cones
     d, h = _to_cones(cones, p)
     weight = torch.softmax(d * (-1 / BLEND), -1)
     crisp = torch.softmax(d * (-4 / BLEND), -1)
     nearest = cones.a[:, None] + h[..., None] * (cones.b - cones.a)[:, None]
-    normal = (weight[..., None] * torch.nn.functional.normalize(p[:, :, None] - nearest, dim=-1)).sum(2)
+    normal = (weight[..., None] * F.normalize(p[:, :, None] - nearest, dim=-1)).sum(2)
     color = crisp @ cones.color
     coat = (crisp * cones.coat[:, None]).sum(-1)
     worn = crisp @ cones.worn.float()
     if solid.boxes is not None:
-        boxes = solid.boxes
-        db = _to_boxes(boxes, p)
-        which = db.argmin(-1)
-        onbox = db.amin(-1) < d.amin(-1)
-        rows = torch.arange(len(p), device=p.device)[:, None]
-        axes = boxes.axes[rows, which]  # (B, N, 3, 3)
-        local = torch.einsum("bnc,bnrc->bnr", p - boxes.center[rows, which], axes)
-        excess = local.abs() - boxes.half[rows, which]
-        face = torch.nn.functional.one_hot(excess.argmax(-1), 3) * local.sign()
-        flat = torch.einsum("bnr,bnrc->bnc", face.to(p.dtype), axes)
-        normal = torch.where(onbox[..., None], flat, normal)
-        paint = boxes.color[rows, which]
-        door = (which == 0) & (local[..., 2].abs() > excess[..., 2].abs() * 0 + 0.3)
-        door = door & (local[..., 0].abs() < 0.10) & (local[..., 1] < 0.12)
-        paint = torch.where(door[..., None], paint * 0.45, paint)
-        color = torch.where(onbox[..., None], paint, color)
-    return torch.nn.functional.normalize(normal, dim=-1), color, coat, worn
+        flat, paint, d_boxes = _box_surface(solid.boxes, p)
+        on_box = (d_boxes < d.amin(-1))[..., None]
+        normal = torch.where(on_box, flat, normal)
+        color = torch.where(on_box, paint, color)
+    return F.normalize(normal, dim=-1), color, coat, worn
 
 
-def take(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Packs the true places of a (B, N) mask: (B, M) indices and which of them are real; M is the largest count."""
+def _box_surface(boxes: Boxes, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Normal (B, N, 3) and colour (B, N, 3) of the nearest box, and its distance (B, N)."""
+    d, which = _to_boxes(boxes, p).min(-1)
+    axes = pick(boxes.axes, which)
+    local = torch.einsum("bnc,bnrc->bnr", p - pick(boxes.center, which), axes)
+    excess = local.abs() - pick(boxes.half, which)
+    face = F.one_hot(excess.argmax(-1), 3) * local.sign()
+    normal = torch.einsum("bnr,bnrc->bnc", face.to(p.dtype), axes)
+    # The first box is the house's walls: it has a door.
+    door = (which == 0) & (local[..., 2].abs() > 0.3)
+    door = door & (local[..., 0].abs() < 0.10) & (local[..., 1] < 0.12)
+    color = pick(boxes.color, which)
+    return normal, torch.where(door[..., None], color * 0.45, color), d
+
+
+def take(mask: Bool[Tensor, "B N"]) -> tuple[Int64[Tensor, "B M"], Bool[Tensor, "B M"]]:
+    """Packs the true places of a mask: their indices, and which of these are real.
+
+    M is the largest count of a row; rows with fewer are filled up with index 0.
+    """
     position = mask.cumsum(1) - 1
     count = mask.sum(1)
     most = int(count.max())
@@ -115,13 +141,20 @@ def take(mask: Tensor) -> tuple[Tensor, Tensor]:
     return index, torch.arange(most, device=mask.device) < count[:, None]
 
 
-def pick(values: Tensor, index: Tensor) -> Tensor:
-    """Gathers (B, N, ...) at (B, M)."""
+def pick(
+    values: Shaped[Tensor, "B N *rest"], index: Int64[Tensor, "B M"]
+) -> Shaped[Tensor, "B M *rest"]:
+    """The values at the indices, row by row."""
     return values[torch.arange(len(values), device=values.device)[:, None], index]
 
 
-def span(solid: Solid, origin: Tensor, direction: Tensor, margin: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
-    """Where rays cross the bounding sphere: mask, entry and exit (each (B, N)); entry is at least 0."""
+def span(
+    solid: Solid,
+    origin: Float[Tensor, "B N 3"],
+    direction: Float[Tensor, "B N 3"],
+    margin: float = 0.0,
+) -> tuple[Bool[Tensor, "B N"], Float[Tensor, "B N"], Float[Tensor, "B N"]]:
+    """Whether rays cross the bounding sphere, where they enter (at least 0), where they leave."""
     offset = origin - solid.center[:, None]
     b = (offset * direction).sum(-1)
     radius = (solid.radius + margin)[:, None]
@@ -131,13 +164,24 @@ def span(solid: Solid, origin: Tensor, direction: Tensor, margin: float = 0.0) -
     return (discriminant > 0) & (far > 0) & (solid.radius[:, None] > 0), near, far
 
 
-def trace(solid: Solid, origin: Tensor, direction: Tensor, start: Tensor | None = None, slope: float = 0.0,
-          steps: int = 32) -> Tensor:  # fmt: skip
-    """Sphere tracing: (B, N) distance along each ray to the surface, FAR where it misses.
+def trace(
+    solid: Solid,
+    origin: Float[Tensor, "B N 3"],
+    direction: Float[Tensor, "B N 3"],
+    start: Float[Tensor, "B N"] | None = None,
+    slope: float = 0.0,
+    steps: int = 32,
+) -> Float[Tensor, "B N"]:
+    """Sphere tracing: distance along each ray to the surface, FAR where it misses.
 
     Args:
-        start: where to begin, (B, N); rays that begin at FAR miss. slope: stop already within `slope * distance` of
-            the surface, which is to trace a cone: the rays within it can begin there.
+        solid: what to hit.
+        origin: where rays begin.
+        direction: unit vectors.
+        start: distance at which to begin; rays that begin at FAR miss.
+        slope: stop already within `slope * distance` of the surface. This traces a cone, and the
+            rays within it can begin there.
+        steps: at most; rays that still graze the surface after the last are taken as hits.
     """
     mask, near, far = span(solid, origin, direction, margin=slope)
     if start is not None:
@@ -161,14 +205,29 @@ def trace(solid: Solid, origin: Tensor, direction: Tensor, start: Tensor | None 
             if kept.shape[1] == 0:
                 return result
             o, v, t, d, end, index = (pick(x, kept) for x in (o, v, t, d, end, index))
-    # Rays still grazing the surface after the last step are taken as hits.
     grazing = valid & (d < slope * t + 4 * HIT)
     result[rows.expand_as(index)[grazing], index[grazing]] = t[grazing]
     return result
 
 
-def shadow(solid: Solid, p: Tensor, light: Tensor, wanted: Tensor, steps: int = 10, softness: float = 9.0) -> Tensor:
-    """(B, N) how much of the light reaches points, 0..1: the narrowest angle a ray to the light leaves (soft)."""
+def shadow(
+    solid: Solid,
+    p: Float[Tensor, "B N 3"],
+    light: Float[Tensor, "B 3"],
+    wanted: Bool[Tensor, "B N"],
+    steps: int = 10,
+    softness: float = 9.0,
+) -> Float[Tensor, "B N"]:
+    """How much of the light reaches points, 0..1: the narrowest angle a ray to the light leaves.
+
+    Args:
+        solid: what throws the shadow.
+        p: the points.
+        light: unit vectors towards the light.
+        wanted: which points matter; the others are left lit.
+        steps: along the ray.
+        softness: the larger, the sharper the shadow's edge.
+    """
     direction = light[:, None].expand_as(p)
     mask, near, far = span(solid, p, direction, margin=0.05)
     lit = torch.ones_like(near)

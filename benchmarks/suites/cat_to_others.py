@@ -2,9 +2,9 @@
 
     python -m benchmarks.suites.cat_to_others cats=16 methods=ids,dds grid=docs/cat_to_others.png
 
-Prints, per method: how often CLIP takes the edit for the target species; PSNR to the source outside the animals
-(source's and answer's together); PSNR to the exact answer inside them, beside that of the untouched source; seconds
-and network evaluations per edit.
+Prints, per method: how often CLIP takes the edit for the target species; PSNR to the source outside
+the animals (source's and answer's together); PSNR to the exact answer inside them, beside that of
+the untouched source; seconds and network evaluations per edit.
 """
 
 import dataclasses
@@ -16,18 +16,24 @@ import torch
 import torch.nn.functional as F
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
+from jaxtyping import Bool, Float
 from torch import Tensor
-from torchvision.utils import make_grid, save_image
+from torchvision.utils import make_grid
 
 from benchmarks import options
-from benchmarks.menagerie.dataset import write
-from benchmarks.menagerie.evaluate import EMBEDDED, SpeciesClassifier
+from benchmarks.menagerie.dataset import png
+from benchmarks.menagerie.evaluate import SpeciesClassifier
 from benchmarks.menagerie.render import Rendering, render
 from benchmarks.menagerie.scene import SPECIES, TEST_SEEDS, VALIDATION_SEEDS, Scene, sample_scene
+from benchmarks.menagerie.stages import EMBEDDED
 from editing import DistillationEditor, load_prior
+from editing.results import write
 from samplers.random import make_generators
 
 OTHERS = SPECIES[1:]
+_HEADER = """\
+| method       | target species | background PSNR | PSNR to exact | seconds | evaluations |
+| ---          | ---            | ---             | ---           | ---     | ---         |"""
 
 
 @dataclass
@@ -45,30 +51,41 @@ class Options:
 
 @dataclass(frozen=True)
 class Case:
-    """One edit and its exact answer."""
+    """One edit and its exact answer.
+
+    Attributes:
+        source: what is edited.
+        answer: what it should become.
+    """
 
     source: Scene
     answer: Scene
 
     def prompts(self) -> tuple[str, str]:
+        """Source and target prompt."""
         return f"a {self.source.species}", f"a {self.answer.species}"
 
 
 def cases(cats: int, split: str = "test") -> list[Case]:
     """Photo-like cats in their own coat, wearing nothing, at held-out seeds."""
     seeds = {"test": TEST_SEEDS, "validation": VALIDATION_SEEDS}[split]
-    sources = [sample_scene(s, species="cat", coat="natural", worn="none", style="photo") for s in seeds[:cats]]
+    sources = [
+        sample_scene(s, species="cat", coat="natural", worn="none", style="photo")
+        for s in seeds[:cats]
+    ]
     return [Case(source, source.replace(species=other)) for source in sources for other in OTHERS]
 
 
-def region(source: Rendering, answer: Rendering) -> Tensor:
-    """(B, 1, S, S) bool: where the animal of the source or of the answer is, and one pixel around."""
+def region(source: Rendering, answer: Rendering) -> Bool[Tensor, "B 1 S S"]:
+    """Where the animal of the source or of the answer is, and one pixel around."""
     touched = torch.maximum(source.animal, answer.animal) > 0
     return F.max_pool2d(touched.float(), 3, 1, 1) > 0
 
 
-def masked_psnr(x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-    """(B,) PSNR in dB of pictures in [0, 1] over the pixels of the mask alone."""
+def masked_psnr(
+    x: Float[Tensor, "B C S S"], y: Float[Tensor, "B C S S"], mask: Bool[Tensor, "B 1 S S"]
+) -> Float[Tensor, " B"]:
+    """PSNR in dB of pictures in [0, 1] over the pixels of the mask alone."""
     squared = ((x - y).square().mean(1, keepdim=True) * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3))
     return -10 * squared.clamp(min=1e-10).log10()
 
@@ -82,12 +99,19 @@ def make_editor(method: str, opts: Options) -> DistillationEditor:
     if opts.guidance:
         settings["guidance"] = opts.guidance
     distiller = instantiate(
-        {**settings, "noise": cfg.noise, "timesteps": cfg.timesteps}, prior=load_prior(opts.prior), _partial_=False
+        {**settings, "noise": cfg.noise, "timesteps": cfg.timesteps},
+        prior=load_prior(opts.prior),
+        _partial_=False,
     )
     return DistillationEditor(distiller, steps=opts.steps or steps, step_size=step_size)
 
 
-def edit_all(editor: DistillationEditor, todo: Sequence[Case], sources: Tensor, opts: Options) -> tuple[Tensor, float, float]:
+def edit_all(
+    editor: DistillationEditor,
+    todo: Sequence[Case],
+    sources: Float[Tensor, "B 3 S S"],
+    opts: Options,
+) -> tuple[Float[Tensor, "B 3 S S"], float, float]:
     """Edited pictures, and seconds and network evaluations per edit."""
     pictures, seconds, evaluations = [], 0.0, 0
     for start in range(0, len(todo), opts.batch_size):
@@ -110,34 +134,36 @@ def _joined(renderings: list[Rendering]) -> Rendering:
 def main(argv: list[str] | None = None) -> None:
     opts = options.read(Options, __doc__, argv)
     todo = cases(opts.cats, opts.split)
-    source = _joined([render([case.source]) for case in todo])
-    answer = _joined([render([case.answer]) for case in todo])
-    inside = region(source, answer)
     classify = SpeciesClassifier(EMBEDDED)
+    source = _joined([render([case.source], classify.size) for case in todo])
+    answer = _joined([render([case.answer], classify.size) for case in todo])
+    inside = region(source, answer)
     wanted = torch.tensor([SPECIES.index(case.answer.species) for case in todo])
 
-    def row(name: str, pictures: Tensor, seconds: float, evaluations: float) -> None:
+    def print_row(name: str, pictures: Tensor, seconds: float, evaluations: float) -> None:
         rate = (classify(pictures) == wanted).float().mean()
         background = masked_psnr(pictures, source.image, ~inside).mean()
         answered = masked_psnr(pictures, answer.image, inside).mean()
-        print(f"| {name:12} | {rate:14.1%} | {background:15.1f} | {answered:13.1f} | {seconds:7.1f} | {evaluations:11.0f} |")
+        figures = f"{rate:14.1%} | {background:15.1f} | {answered:13.1f}"
+        print(f"| {name:12} | {figures} | {seconds:7.1f} | {evaluations:11.0f} |")
 
     print(f"{opts.cats} cats x {len(OTHERS)} species, {opts.split} seeds, seed {opts.seed}\n")
-    print("| method       | target species | background PSNR | PSNR to exact | seconds | evaluations |")
-    print("| ---          | ---            | ---             | ---           | ---     | ---         |")
-    row("source", source.image, 0.0, 0.0)
-    row("exact answer", answer.image, 0.0, 0.0)
+    print(_HEADER)
+    print_row("source", source.image, 0.0, 0.0)
+    print_row("exact answer", answer.image, 0.0, 0.0)
     rows = [source.image, answer.image]
     for method in opts.methods.split(","):
-        pictures, seconds, evaluations = edit_all(make_editor(method, opts), todo, source.image, opts)
-        row(method, pictures, seconds, evaluations)
+        editor = make_editor(method, opts)
+        pictures, seconds, evaluations = edit_all(editor, todo, source.image, opts)
+        print_row(method, pictures, seconds, evaluations)
         rows.append(pictures)
     if opts.grid:
-        shown = torch.arange(8) * len(OTHERS) + torch.arange(8) % len(OTHERS)  # eight cats, each another species
+        # Eight cats, each another species.
+        shown = torch.arange(8) * len(OTHERS) + torch.arange(8) % len(OTHERS)
         shown = shown[shown < len(todo)]
         sheet = make_grid(torch.cat([pictures[shown] for pictures in rows]), len(shown), padding=1)
         sheet = F.interpolate(sheet[None], scale_factor=2, mode="nearest")
-        write(Path(opts.grid), lambda name: save_image(sheet, name))
+        write(Path(opts.grid), png(sheet))
 
 
 if __name__ == "__main__":

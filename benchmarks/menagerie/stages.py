@@ -1,0 +1,304 @@
+"""The stages that train the embedded model: tokenizer, CLIP, VAE, UNet, segmenter.
+
+Each reads the renders and what the stages before it made, and writes its part of the model, in half
+precision, as soon as it is trained.
+"""
+
+import copy
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+
+from benchmarks.menagerie import models
+from benchmarks.menagerie.captions import caption, grammar
+from benchmarks.menagerie.dataset import load_shards
+from benchmarks.menagerie.fit import Plan, Progress, fit
+from benchmarks.menagerie.scene import SPECIES, sample_scene
+
+EMBEDDED = Path(__file__).parents[2] / "editing" / "priors" / "menagerie"
+MIN_SNR = 5.0
+ANIMAL_WEIGHT = 4.0  # of the VAE's error on the animal, beyond that of the surroundings
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line sets, as `key=value`."""
+
+    stage: str = "all"
+    budget_minutes: float = 120.0
+    out: str = str(EMBEDDED)
+    work: str = "menagerie-training"
+    scenes: int = 16_000
+    size: int = 64
+    device: str = "cpu"
+    threads: int = 0  # 0: torch's choice
+    workers: int = 2  # processes that render
+    seed: int = 0
+    minutes: float = 0.0  # of the one stage named, instead of its share of the budget
+    freeze_text: bool = False  # stage=clip goes on without moving what a UNet was trained on
+
+
+class World:
+    """The renders in memory, their mirror images, and fresh captions for them.
+
+    Attributes:
+        device: where `get` puts what it returns.
+        data: `image`, `animal`, `worn` and `prop`, (N, C, S, S) uint8.
+        scenes: what they show.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.device = torch.device(options.device)
+        self.data = load_shards(Path(options.work) / "renders", options.size, options.scenes)
+        self.scenes = [sample_scene(int(seed)) for seed in self.data["seed"]]
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def draw(
+        self, count: int, generator: torch.Generator
+    ) -> tuple[Int64[Tensor, " B"], Bool[Tensor, " B"]]:
+        """Random indices, and which of their pictures to mirror."""
+        index = torch.randint(len(self), (count,), generator=generator)
+        return index, torch.rand(count, generator=generator) < 0.5
+
+    def get(
+        self, name: str, index: Int64[Tensor, " B"], flip: Bool[Tensor, " B"]
+    ) -> Float[Tensor, "B C S S"]:
+        """Pictures or masks in [0, 1], mirrored where told."""
+        x = self.data[name][index].to(self.device).float() / 255
+        return torch.where(flip.to(self.device)[:, None, None, None], x.flip(-1), x)
+
+    def captions(self, index: Int64[Tensor, " B"], generator: torch.Generator) -> list[str]:
+        """A random wording for each."""
+        rng = random.Random(int(torch.randint(1 << 40, (1,), generator=generator)))
+        return [caption(self.scenes[i], rng) for i in index.tolist()]
+
+
+def _half(module: nn.Module, folder: Path) -> None:
+    """Saves a copy in half precision, in shards of at most 12 MiB."""
+    shipped = copy.deepcopy(module).half()
+    shipped.save_pretrained(folder, max_shard_size=12 * 2**20)  # type: ignore[operator]
+    for path in folder.glob("*.safetensors"):
+        path.chmod(0o644)
+
+
+def _tokens(tokenizer: CLIPTokenizer, texts: list[str], device: torch.device) -> Tensor:
+    ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    return ids.to(device)
+
+
+def normalized(images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
+    """[0, 1] pictures as CLIP takes them."""
+    mean = torch.tensor(CLIP_MEAN, device=images.device)[:, None, None]
+    std = torch.tensor(CLIP_STD, device=images.device)[:, None, None]
+    return (images - mean) / std
+
+
+def _fit(
+    stage: str,
+    model: nn.Module,
+    loss: Callable[[nn.Module, torch.Generator], Tensor],
+    plan: Plan,
+    options: Options,
+) -> tuple[nn.Module, Progress]:
+    checkpoint = Path(options.work) / f"{stage}.pt"
+    return fit(model, loss, plan, checkpoint, torch.device(options.device), options.seed)
+
+
+def _autocast(device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def train_tokenizer(options: Options, out: Path) -> None:
+    """Learns the vocabulary from captions alone; needs no renders."""
+    rng = random.Random(options.seed)
+    tokenizer = models.train_tokenizer(caption(sample_scene(seed), rng) for seed in range(30_000))
+    tokenizer.save_pretrained(out / "tokenizer")
+    models.scheduler().save_pretrained(out / "scheduler")
+    models.write_model_index(out)
+    (out / "grammar.json").write_text(json.dumps(grammar(), indent=1) + "\n")
+
+
+def train_clip(options: Options, out: Path, minutes: float) -> Progress:
+    """Radford et al. 2021: each picture's caption among the batch's, and the reverse."""
+    world, tokenizer = World(options), CLIPTokenizer.from_pretrained(out / "tokenizer")
+    torch.manual_seed(options.seed)
+    model = models.clip(tokenizer, options.size).to(world.device)
+    plan = Plan(minutes, batch=128, rate=1e-3, weight_decay=0.05)
+
+    def loss(m: nn.Module, generator: torch.Generator) -> Tensor:
+        m.text_model.requires_grad_(not options.freeze_text)
+        index, flip = world.draw(plan.batch, generator)
+        ids = _tokens(tokenizer, world.captions(index, generator), world.device)
+        with _autocast(world.device):
+            result = m(input_ids=ids, pixel_values=normalized(world.get("image", index, flip)))
+        logits = result.logits_per_image.float()
+        labels = torch.arange(len(logits), device=logits.device)
+        return 0.5 * (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels))
+
+    trained, progress = _fit("clip", model, loss, plan, options)
+    assert isinstance(trained, CLIPModel)
+    if options.freeze_text:
+        text = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32)
+        models.set_text_encoder(trained, text)
+    else:
+        _half(models.text_encoder(trained), out / "text_encoder")
+    _half(trained, out / "clip")
+    return progress
+
+
+def train_vae(options: Options, out: Path, minutes: float) -> Progress:
+    """Absolute and squared error, and the absolute error of differences (edges).
+
+    The animal weighs more than its surroundings. Latents are drawn to a unit Gaussian, weakly.
+    """
+    world = World(options)
+    torch.manual_seed(options.seed)
+    model = models.vae().to(world.device, memory_format=torch.channels_last)
+    plan = Plan(minutes, batch=8, rate=1e-3, weight_decay=0.0)
+
+    def loss(m: nn.Module, generator: torch.Generator) -> Tensor:
+        drawn = world.draw(plan.batch, generator)
+        x = world.get("image", *drawn) * 2 - 1
+        x = x.contiguous(memory_format=torch.channels_last)
+        weight = 1 + ANIMAL_WEIGHT * F.max_pool2d(world.get("animal", *drawn), 3, 1, 1)
+        weight = weight / weight.mean()
+        with _autocast(world.device):
+            posterior = m.encode(x).latent_dist  # type: ignore[operator]
+            noise = torch.randn(posterior.mean.shape, generator=generator).to(x.device)
+            y = m.decode(posterior.mean + posterior.std * noise).sample.float()  # type: ignore[operator]
+        error = y - x
+        across, down = error.diff(dim=-1).abs(), error.diff(dim=-2).abs()
+        edges = (across * weight[..., 1:]).mean() + (down * weight[..., 1:, :]).mean()
+        recon = (weight * (error.abs() + 2 * error.square())).mean()
+        return recon + 0.5 * edges + 1e-7 * posterior.kl().float().mean()
+
+    trained, progress = _fit("vae", model, loss, plan, options)
+    assert isinstance(trained, AutoencoderKL)
+    latents = _latents(trained, world)
+    trained.register_to_config(scaling_factor=round(float(1 / latents.float().std()), 5))
+    _half(trained, out / "vae")
+    return progress
+
+
+@torch.no_grad()
+def _latents(vae: AutoencoderKL, world: World) -> Tensor:
+    """Posterior means of all pictures and of their mirror images: (2, N, 4, h, w) float16."""
+    sides = []
+    for mirrored in (False, True):
+        parts = []
+        for index in torch.arange(len(world)).split(64):
+            x = world.get("image", index, torch.full((len(index),), mirrored)) * 2 - 1
+            x = x.contiguous(memory_format=torch.channels_last)
+            with _autocast(world.device):
+                parts.append(vae.encode(x).latent_dist.mean.half())
+        sides.append(torch.cat(parts).contiguous())
+    return torch.stack(sides)
+
+
+def train_unet(options: Options, out: Path, minutes: float) -> Progress:
+    """v-prediction with min-SNR weights (Hang et al. 2023, Eq. 8) and one prompt in ten dropped."""
+    world, tokenizer = World(options), CLIPTokenizer.from_pretrained(out / "tokenizer")
+    device = world.device
+    vae = AutoencoderKL.from_pretrained(out / "vae", torch_dtype=torch.float32)
+    vae = vae.to(device, memory_format=torch.channels_last).eval()
+    text = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32)
+    text = text.requires_grad_(False).to(device).eval()
+    latents = _latents(vae, world).float() * vae.config.scaling_factor
+    alpha_bar = models.scheduler().alphas_cumprod
+    torch.manual_seed(options.seed)
+    model = models.unet(options.size // 4).to(device, memory_format=torch.channels_last)
+    plan = Plan(minutes, batch=32, rate=6e-4, average=0.9995)
+
+    def loss(m: nn.Module, generator: torch.Generator) -> Tensor:
+        index, flip = world.draw(plan.batch, generator)
+        z = latents[flip.long().to(latents.device), index.to(latents.device)]
+        prompts = world.captions(index, generator)
+        dropped = torch.rand(plan.batch, generator=generator) < 0.1
+        prompts = ["" if drop else p for p, drop in zip(prompts, dropped.tolist(), strict=True)]
+        # Timesteps spread evenly over the batch: less variance for nothing.
+        shift = torch.rand(1, generator=generator)
+        t = (((torch.arange(plan.batch) / plan.batch + shift) % 1) * 1000).long()
+        t = t[torch.randperm(plan.batch, generator=generator)]
+        a = alpha_bar[t].sqrt()[:, None, None, None].to(device)
+        s = (1 - alpha_bar[t]).sqrt()[:, None, None, None].to(device)
+        e = torch.randn(z.shape, generator=generator).to(device)
+        z_t = (a * z + s * e).contiguous(memory_format=torch.channels_last)
+        with _autocast(device):
+            with torch.no_grad():
+                states = text(_tokens(tokenizer, prompts, device)).last_hidden_state
+            v = m(z_t, t.to(device), states).sample.float()
+        snr = a**2 / s**2
+        weight = snr.clamp(max=MIN_SNR) / (snr + 1)
+        return (weight * (v - (a * e - s * z)).square()).mean()
+
+    trained, progress = _fit("unet", model, loss, plan, options)
+    assert isinstance(trained, UNet2DConditionModel)
+    _half(trained, out / "unet")
+    return progress
+
+
+def train_segmenter(options: Options, out: Path, minutes: float) -> Progress:
+    """Prompts name what is there (its mask) or, one time in five, what is not (an empty mask)."""
+    world, tokenizer = World(options), CLIPTokenizer.from_pretrained(out / "tokenizer")
+    torch.manual_seed(options.seed)
+    clip = CLIPModel.from_pretrained(out / "clip", dtype=torch.float32)
+    model = models.segmenter(clip, tokenizer).to(world.device)
+    plan = Plan(minutes, batch=32, rate=1e-3)
+
+    def ask(i: int, rng: random.Random) -> tuple[str, str | None]:
+        scene = world.scenes[i]
+        kind = rng.choices(("animal", "worn", "prop", "absent"), (0.55, 0.15, 0.1, 0.2))[0]
+        if kind == "worn" and scene.worn != "none":
+            word, mask = scene.worn, "worn"
+        elif kind == "prop" and scene.prop != "none":
+            word, mask = scene.prop, "prop"
+        elif kind == "absent":
+            return _phrase(rng.choice([s for s in SPECIES if s != scene.species]), rng), None
+        else:
+            word, mask = scene.species, "animal"
+        return _phrase(word, rng), mask
+
+    def loss(m: nn.Module, generator: torch.Generator) -> Tensor:
+        index, flip = world.draw(plan.batch, generator)
+        rng = random.Random(int(torch.randint(1 << 40, (1,), generator=generator)))
+        asked = [ask(i, rng) for i in index.tolist()]
+        masks = {name: world.get(name, index, flip) for name in ("animal", "worn", "prop")}
+        empty = torch.zeros_like(masks["animal"][0])
+        wanted = torch.cat([masks[name][i] if name else empty for i, (_, name) in enumerate(asked)])
+        ids = _tokens(tokenizer, [word for word, _ in asked], world.device)
+        pictures = normalized(world.get("image", index, flip))
+        with _autocast(world.device):
+            logits = m(input_ids=ids, pixel_values=pictures).logits
+        logits = logits.float()
+        p = logits.sigmoid()
+        overlap = 2 * (p * wanted).sum((1, 2)) + 1
+        dice = 1 - overlap / (p.sum((1, 2)) + wanted.sum((1, 2)) + 1)
+        return F.binary_cross_entropy_with_logits(logits, wanted) + 0.3 * dice.mean()
+
+    trained, progress = _fit("segmenter", model, loss, plan, options)
+    _half(trained, out / "segmenter")
+    return progress
+
+
+def _phrase(word: str, rng: random.Random) -> str:
+    return rng.choice(("a {}", "{}", "a photo of a {}", "the {}")).format(word)
+
+
+TRAIN: dict[str, Callable[[Options, Path, float], Progress]] = {
+    "clip": train_clip,
+    "vae": train_vae,
+    "unet": train_unet,
+    "segmenter": train_segmenter,
+}

@@ -1,0 +1,101 @@
+import itertools
+import random
+import re
+
+import pytest
+
+from benchmarks.menagerie.captions import SYNONYMS, caption, grammar
+from benchmarks.menagerie.scene import COATS, COLORS, PLACES, SPECIES, STYLES, Scene, sample_scene
+
+PLAIN = [
+    (Scene(), "a photo of a cat on a meadow"),
+    (Scene(coat="gray", place="beach"), "a photo of a gray cat on a beach"),
+    (
+        Scene(coat="gray", worn="hat", worn_color="red", place="beach"),
+        "a photo of a gray cat with a red hat on a beach",
+    ),
+    (
+        Scene(species="pig", prop="ball", prop_color="blue", place="room"),
+        "a photo of a pig in a room next to a blue ball",
+    ),
+    (
+        Scene(species="lion", prop="house", prop_color="green", place="night", style="drawing"),
+        "a drawing of a lion at night near a house",
+    ),
+    (Scene(species="cow", prop="tree", place="snow"), "a photo of a cow in the snow near a tree"),
+    (
+        Scene(species="penguin", coat="golden", worn="scarf", worn_color="yellow", prop="rock"),
+        "a photo of a golden penguin with a yellow scarf on a meadow near a rock",
+    ),
+]
+
+
+@pytest.mark.parametrize(("scene", "expected"), PLAIN)
+def test_plain_captions(scene: Scene, expected: str) -> None:
+    assert caption(scene) == expected
+
+
+def test_random_captions_stay_within_the_grammar() -> None:
+    known = {"with", "near", "next", "to", "hat", "scarf", *SPECIES, *COATS, *COLORS}
+    known |= {w for ways in SYNONYMS.values() for way in ways for w in re.findall(r"\w+", way)}
+    known -= {"natural"}
+    rng = random.Random(0)
+    captions = [caption(sample_scene(seed % 300), rng) for seed in range(900)]
+    assert {word for text in captions for word in text.split()} <= known
+    assert not any("{" in text or "  " in text for text in captions)
+    said = {way.split()[-1] for ways in SYNONYMS.values() for way in ways}
+    assert said <= {word for text in captions for word in text.split()}, "a synonym is never used"
+
+
+def test_random_captions_follow_the_generator_alone() -> None:
+    scene = sample_scene(3)
+    ways = [caption(scene, random.Random(seed)) for seed in range(30)]
+    assert ways == [caption(scene, random.Random(seed)) for seed in range(30)]
+    assert len(set(ways)) > 5
+
+
+def test_the_species_is_always_said() -> None:
+    rng = random.Random(1)
+    for seed in range(300):
+        scene = sample_scene(seed)
+        assert set(caption(scene, rng).split()) & set(SYNONYMS[scene.species])
+
+
+@pytest.mark.parametrize("coat", COATS)
+@pytest.mark.parametrize("species", SPECIES)
+def test_a_coat_is_named_unless_natural(species: str, coat: str) -> None:
+    said = caption(Scene(species=species, coat=coat))
+    wanted = species if coat == "natural" else f"{coat} {species}"
+    assert said == f"a photo of a {wanted} on a meadow"
+
+
+def test_the_slots_of_the_grammar_say_what_captions_say() -> None:
+    spoken = grammar()
+    slots, template = spoken["slots"], spoken["template"]
+    worn = [("none", "red"), *itertools.product(("hat", "scarf"), COLORS)]
+    assert len(slots["worn"]) == len(worn)
+    choices = itertools.product(
+        STYLES,
+        zip(COATS, slots["coat"], strict=True),
+        SPECIES,
+        zip(worn, slots["worn"], strict=True),
+        zip(PLACES, slots["place"], strict=True),
+    )
+    for style, (coat, coat_said), species, (thing, thing_said), (
+        place,
+        place_said,
+    ) in itertools.islice(choices, 0, None, 7):
+        scene = Scene(
+            species=species,
+            coat=coat,
+            worn=thing[0],
+            worn_color=thing[1],
+            place=place,
+            style=style,
+        )
+        said = template.format(
+            style=style, coat=coat_said, species=species, worn=thing_said, place=place_said
+        )
+        assert " ".join(said.split()) == caption(scene)
+    assert slots["style"] == list(STYLES)
+    assert slots["species"] == list(SPECIES)

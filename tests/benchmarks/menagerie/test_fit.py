@@ -1,0 +1,127 @@
+import json
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks.menagerie import fit as fit_module
+from benchmarks.menagerie.fit import Plan, Progress, fit
+
+CPU = torch.device("cpu")
+WEIGHT = torch.tensor([[1.0, -2.0, 0.5]])
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every look at the clock takes a second, so every step does."""
+    ticks = count()
+    monkeypatch.setattr(fit_module, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    yield
+
+
+def plan(steps: int, average: float = 0.9) -> Plan:
+    return Plan(steps / 60, batch=16, rate=0.05, average=average, warmup=3)
+
+
+def toy() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Linear(3, 1)
+
+
+def loss(model: nn.Module, generator: torch.Generator) -> Tensor:
+    x = torch.randn(16, 3, generator=generator)
+    noise = 0.1 * torch.randn(16, 1, generator=generator)
+    return (model(x) - x @ WEIGHT.T - noise).square().mean()
+
+
+def weights(model: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_the_loss_falls(tmp_path: Path) -> None:
+    def held_out(model: nn.Module) -> float:
+        return loss(model, torch.Generator().manual_seed(99)).item()
+
+    before = held_out(toy())
+    model, progress = fit(toy(), loss, plan(120), tmp_path / "toy.pt", CPU)
+    assert held_out(model) < 0.02 * before
+    assert not model.training
+    assert progress == Progress(step=120, samples=120 * 16, seconds=120.0)
+    log = [json.loads(line) for line in (tmp_path / "toy.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [50, 100]
+    assert log[0]["rate"] == 0.05 > log[1]["rate"]
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_module, "CHECKPOINT_SECONDS", 9.0)
+    straight, progress = fit(toy(), loss, plan(40), tmp_path / "straight.pt", CPU)
+    calls = count(1)
+
+    def killed(model: nn.Module, generator: torch.Generator) -> Tensor:
+        if next(calls) == 27:
+            raise KeyboardInterrupt
+        return loss(model, generator)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(toy(), killed, plan(40), tmp_path / "stopped.pt", CPU)
+    saved = torch.load(tmp_path / "stopped.pt", weights_only=True)["progress"]
+    assert saved == {"step": 20, "samples": 320, "seconds": 20.0}
+    resumed, again = fit(nn.Linear(3, 1), loss, plan(40), tmp_path / "stopped.pt", CPU)
+    assert again == progress
+    assert torch.equal(weights(resumed), weights(straight))
+
+
+def test_a_longer_budget_continues_and_a_spent_one_does_nothing(tmp_path: Path) -> None:
+    first, _ = fit(toy(), loss, plan(10), tmp_path / "toy.pt", CPU)
+    same, spent = fit(toy(), loss, plan(10), tmp_path / "toy.pt", CPU)
+    assert spent.step == 10
+    assert torch.equal(weights(first), weights(same))
+    longer, progress = fit(toy(), loss, plan(25), tmp_path / "toy.pt", CPU)
+    assert progress == Progress(step=25, samples=400, seconds=25.0)
+    assert not torch.equal(weights(first), weights(longer))
+
+
+def test_the_seed_decides_what_is_drawn(tmp_path: Path) -> None:
+    made = [
+        weights(fit(toy(), loss, plan(5), tmp_path / f"{i}.pt", CPU, seed)[0])
+        for i, seed in enumerate((1, 1, 2))
+    ]
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+
+
+def test_averaged_weights_lag_behind_the_raw_ones(tmp_path: Path) -> None:
+    model, _ = fit(toy(), loss, plan(20), tmp_path / "toy.pt", CPU)
+    state = torch.load(tmp_path / "toy.pt", weights_only=True)
+    raw, mean = (torch.cat([p.flatten() for p in state[k]]) for k in ("parameters", "mean"))
+    assert torch.equal(weights(model), mean)
+    assert (raw - mean).abs().max() > 1e-3
+    target = torch.cat([WEIGHT[0], torch.zeros(1)])
+    assert (raw - target).norm() < (mean - target).norm()
+
+
+def test_frozen_parameters_stay(tmp_path: Path) -> None:
+    model = toy()
+    model.get_parameter("bias").requires_grad_(False)
+    before = weights(model)
+    trained, _ = fit(model, loss, plan(10), tmp_path / "toy.pt", CPU)
+    assert weights(trained)[3] == before[3]
+    assert not torch.equal(weights(trained)[:3], before[:3])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_stage(tmp_path: Path, value: float) -> None:
+    calls = count(1)
+
+    def breaks(model: nn.Module, generator: torch.Generator) -> Tensor:
+        return loss(model, generator) * (value if next(calls) == 4 else 1.0)
+
+    with pytest.raises(FloatingPointError, match=f"loss of unet is {value} at step 4"):
+        fit(toy(), breaks, plan(10), tmp_path / "unet.pt", CPU)
+    assert not (tmp_path / "unet.pt").exists()

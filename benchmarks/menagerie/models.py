@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from jaxtyping import Float
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
@@ -142,6 +144,30 @@ def vae() -> AutoencoderKL:
         sample_size=64,
         mid_block_add_attention=False,
     )
+
+
+@torch.no_grad()
+def normalise_latents(
+    model: AutoencoderKL, mean: Float[Tensor, " C"], std: Float[Tensor, " C"]
+) -> None:
+    """Gives every latent channel mean 0 and deviation 1, in place; reconstructions stay the same.
+
+    A pipeline's one `scaling_factor` cannot do this: what is equally loud to the UNet's noise
+    should matter equally to the decoder. The 1 x 1 convolutions on both sides of the latents take it up.
+
+    Args:
+        model: its `scaling_factor` becomes 1.
+        mean: of each channel of the posterior means.
+        std: deviation of each channel, likewise.
+    """
+    channels = len(mean)
+    into, out = model.quant_conv, model.post_quant_conv
+    out.bias += out.weight.flatten(1) @ mean
+    out.weight *= std[:, None, None]
+    into.weight[:channels] /= std[:, None, None, None]
+    into.bias[:channels] = (into.bias[:channels] - mean) / std
+    into.bias[channels:] -= 2 * std.log()  # the log-variances
+    model.register_to_config(scaling_factor=1.0)
 
 
 def unet(latent_size: int = 16) -> UNet2DConditionModel:

@@ -5,6 +5,7 @@ precision, as soon as it is trained.
 """
 
 import copy
+import hashlib
 import json
 import random
 from collections.abc import Callable
@@ -15,14 +16,16 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from jaxtyping import Bool, Float, Int64
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from benchmarks.menagerie import models
-from benchmarks.menagerie.captions import caption, grammar
-from benchmarks.menagerie.dataset import load_shards
+from benchmarks.menagerie.captions import SYNONYMS, caption, grammar
+from benchmarks.menagerie.dataset import draw, load_shards
 from benchmarks.menagerie.fit import Plan, Progress, fit
-from benchmarks.menagerie.scene import SPECIES, sample_scene
+from benchmarks.menagerie.scene import PLACES, SPECIES, VALIDATION_SEEDS, sample_scene
+from editing.results import write
 
 EMBEDDED = Path(__file__).parents[2] / "editing" / "priors" / "menagerie"
 MIN_SNR = 5.0
@@ -131,21 +134,36 @@ def train_tokenizer(options: Options, out: Path) -> None:
 
 
 def train_clip(options: Options, out: Path, minutes: float) -> Progress:
-    """Radford et al. 2021: each picture's caption among the batch's, and the reverse."""
+    """Radford et al. 2021: each picture's caption among the batch's, and the reverse.
+
+    In a batch most other captions are wrong in many ways at once. So that every picture also meets
+    captions wrong in one, it is compared with a caption for each species and each place.
+    """
     world, tokenizer = World(options), CLIPTokenizer.from_pretrained(out / "tokenizer")
     torch.manual_seed(options.seed)
     model = models.clip(tokenizer, options.size).to(world.device)
     plan = Plan(minutes, batch=128, rate=1e-3, weight_decay=0.05)
+    attributes = {"species": SPECIES, "place": PLACES}
+    asked = [f"a photo of a {species}" for species in SPECIES]
+    asked += [f"a photo of an animal {SYNONYMS[place][0]}" for place in PLACES]
+    asked_ids = _tokens(tokenizer, asked, world.device)
 
     def loss(m: nn.Module, generator: torch.Generator) -> Tensor:
         m.text_model.requires_grad_(not options.freeze_text)
         index, flip = world.draw(plan.batch, generator)
         ids = _tokens(tokenizer, world.captions(index, generator), world.device)
         with _autocast(world.device):
-            result = m(input_ids=ids, pixel_values=normalized(world.get("image", index, flip)))
-        logits = result.logits_per_image.float()
+            images = normalized(world.get("image", index, flip))
+            result = m(input_ids=torch.cat([ids, asked_ids]), pixel_values=images)
+        logits, *each = result.logits_per_image.float().split(
+            [plan.batch, *(len(values) for values in attributes.values())], dim=1
+        )
         labels = torch.arange(len(logits), device=logits.device)
-        return 0.5 * (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels))
+        total = 0.5 * (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels))
+        for scores, (name, values) in zip(each, attributes.items(), strict=True):
+            true = [values.index(getattr(world.scenes[i], name)) for i in index.tolist()]
+            total = total + F.cross_entropy(scores, torch.tensor(true, device=scores.device))
+        return total
 
     trained, progress = _fit("clip", model, loss, plan, options)
     assert isinstance(trained, CLIPModel)
@@ -186,10 +204,37 @@ def train_vae(options: Options, out: Path, minutes: float) -> Progress:
 
     trained, progress = _fit("vae", model, loss, plan, options)
     assert isinstance(trained, AutoencoderKL)
-    latents = _latents(trained, world)
-    trained.register_to_config(scaling_factor=round(float(1 / latents.float().std()), 5))
+    latents = _latents(trained, world).float()
+    models.normalise_latents(trained, latents.mean((0, 1, 3, 4)), latents.std((0, 1, 3, 4)))
     _half(trained, out / "vae")
+    _record_familiar(trained, options, out)
     return progress
+
+
+@torch.no_grad()
+def _record_familiar(vae: AutoencoderKL, options: Options, out: Path) -> None:
+    """Notes in `grammar.json` how well renders are reconstructed at the least.
+
+    The runner warns of a picture that fares worse: it is not of this world.
+    """
+    scenes = [sample_scene(seed) for seed in VALIDATION_SEEDS[:128]]
+    x = draw(scenes, options.size)["image"].float() / 255
+    y = vae.cpu().float().decode(vae.encode(2 * x - 1).latent_dist.mean).sample / 2 + 0.5
+    psnr = -10 * (y.clamp(0, 1) - x).square().mean((1, 2, 3)).log10()
+    data = json.loads((out / "grammar.json").read_text())
+    data["familiar"] = {"reconstruction_psnr": round(float(psnr.min()) - 1, 1)}
+    (out / "grammar.json").write_text(json.dumps(data, indent=1) + "\n")
+
+
+def _kept_latents(vae: AutoencoderKL, world: World, options: Options, out: Path) -> Tensor:
+    """What `_latents` returns, kept in the work folder for the next session."""
+    digest = hashlib.sha256(str(len(world)).encode())
+    for path in sorted((out / "vae").glob("*.safetensors")):
+        digest.update(path.read_bytes())
+    kept = Path(options.work) / f"latents-{digest.hexdigest()[:16]}.safetensors"
+    if not kept.exists():
+        write(kept, save({"latents": _latents(vae, world).cpu()}))
+    return load_file(kept)["latents"].to(world.device)
 
 
 @torch.no_grad()
@@ -215,7 +260,7 @@ def train_unet(options: Options, out: Path, minutes: float) -> Progress:
     vae = vae.to(device, memory_format=torch.channels_last).eval()
     text = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32)
     text = text.requires_grad_(False).to(device).eval()
-    latents = _latents(vae, world).float() * vae.config.scaling_factor
+    latents = _kept_latents(vae, world, options, out).float() * vae.config.scaling_factor
     alpha_bar = models.scheduler().alphas_cumprod
     torch.manual_seed(options.seed)
     model = models.unet(options.size // 4).to(device, memory_format=torch.channels_last)

@@ -153,7 +153,8 @@ def normalise_latents(
     """Gives every latent channel mean 0 and deviation 1, in place; reconstructions stay the same.
 
     A pipeline's one `scaling_factor` cannot do this: what is equally loud to the UNet's noise
-    should matter equally to the decoder. The 1 x 1 convolutions on both sides of the latents take it up.
+    should matter equally to the decoder. The 1 x 1 convolutions on both sides of the latents take
+    it up.
 
     Args:
         model: its `scaling_factor` becomes 1.

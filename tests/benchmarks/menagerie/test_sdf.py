@@ -142,6 +142,8 @@ def test_a_shadow_is_dark_behind_and_light_away() -> None:
     line = torch.stack([x, torch.zeros_like(x), torch.zeros_like(x)], -1)[None]
     edge = shadow(solid, line, light, torch.ones(1, 60, dtype=torch.bool))[0]
     assert ((edge > 0.05) & (edge < 0.95)).sum() >= 2
+    assert edge[x < 0.3].max() < 0.1
+    assert edge[x > 0.45].min() == 1
 
 
 def test_surface_of_a_sphere_and_of_a_box() -> None:

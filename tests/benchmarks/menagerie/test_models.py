@@ -150,3 +150,20 @@ def test_the_schedule_is_stable_diffusions_and_predicts_v(tmp_path: Path) -> Non
     assert schedule.config.prediction_type == "v_prediction"
     assert schedule.alphas_cumprod[0].item() == pytest.approx(1 - 0.00085)
     assert schedule.alphas_cumprod[-1].item() == pytest.approx(0.0047, abs=1e-4)
+
+
+def test_normalised_latents_draw_the_same_pictures() -> None:
+    torch.manual_seed(0)
+    vae = models.vae().eval()
+    x = 2 * torch.rand(2, 3, 16, 16) - 1
+    with torch.no_grad():
+        before = vae.encode(x).latent_dist
+        pictures = vae.decode(before.mean).sample
+        mean, std = before.mean.mean((0, 2, 3)), before.mean.std((0, 2, 3))
+        models.normalise_latents(vae, mean, std)
+        after = vae.encode(x).latent_dist
+        torch.testing.assert_close(vae.decode(after.mean).sample, pictures, atol=1e-4, rtol=0)
+    torch.testing.assert_close(after.mean.mean((0, 2, 3)), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(after.mean.std((0, 2, 3)), torch.ones(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(after.std * std[:, None, None], before.std, atol=1e-5, rtol=0)
+    assert vae.config.scaling_factor == 1.0

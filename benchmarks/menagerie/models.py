@@ -109,7 +109,10 @@ def _renamed(state: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Ten
 
 
 def segmenter(model: CLIPModel, tokenizer: CLIPTokenizer) -> CLIPSegForImageSegmentation:
-    """CLIPSeg around a trained CLIP, whose weights stay; its decoder is randomly initialised."""
+    """CLIPSeg around a copy of a trained CLIP; its decoder is randomly initialised.
+
+    The text tower is frozen, the vision tower is not.
+    """
     vision = {**_VISION, "image_size": model.config.vision_config.image_size}
     config = CLIPSegConfig(
         text_config=_text_config(tokenizer),
@@ -129,6 +132,8 @@ def segmenter(model: CLIPModel, tokenizer: CLIPTokenizer) -> CLIPSegForImageSegm
             f"CLIPSeg and CLIP do not fit: missing {missing}, unexpected {unexpected}."
         )
     made.clip.requires_grad_(False)
+    # CLIP's patches are coarse: what lies within one, its tower has to learn to tell the decoder.
+    made.clip.vision_model.requires_grad_(True)
     return made
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from hydra import compose, initialize_config_module
-from hydra.utils import instantiate
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torchvision.utils import make_grid
@@ -26,8 +25,9 @@ from benchmarks.menagerie.evaluate import SpeciesClassifier
 from benchmarks.menagerie.render import Rendering, render
 from benchmarks.menagerie.scene import SPECIES, TEST_SEEDS, VALIDATION_SEEDS, Scene, sample_scene
 from benchmarks.menagerie.stages import EMBEDDED
-from editing import DistillationEditor, load_prior
+from editing import DistillationEditor, load_prior, session
 from editing.results import write
+from editing.settings import read_settings
 from samplers.random import make_generators
 
 OTHERS = SPECIES[1:]
@@ -43,7 +43,7 @@ class Options:
     steps: int = 0  # 0: the method's default for this model
     guidance: float = 0.0  # 0: likewise
     split: str = "test"  # test, or validation to choose defaults on
-    prior: str = "menagerie"
+    dtype: str = "auto"
     batch_size: int = 14
     seed: int = 0
     grid: str = ""  # where to write the pictures: rows of source, exact answer, and each method
@@ -92,18 +92,16 @@ def masked_psnr(
 
 def make_editor(method: str, opts: Options) -> DistillationEditor:
     """The editor `python -m editing.run method=...` uses, with its defaults for this model."""
-    with initialize_config_module("conf", version_base="1.3"):
-        cfg = compose("config", [f"method={method}", "prior=menagerie"])
-    settings = {**cfg.method, **cfg.prior.get("recommended", {})}
-    steps, step_size = settings.pop("steps"), settings.pop("step_size")
+    words = [f"method={method}", "src=-", "target=-", f"dtype={opts.dtype}"]
+    if opts.steps:
+        words.append(f"steps={opts.steps}")
     if opts.guidance:
-        settings["guidance"] = opts.guidance
-    distiller = instantiate(
-        {**settings, "noise": cfg.noise, "timesteps": cfg.timesteps},
-        prior=load_prior(opts.prior),
-        _partial_=False,
-    )
-    return DistillationEditor(distiller, steps=opts.steps or steps, step_size=step_size)
+        words.append(f"guidance={opts.guidance}")
+    with initialize_config_module("conf", version_base="1.3"):
+        settings = read_settings(compose("config", words), method, "menagerie", given=())
+    editor = session.make_editor(settings, load_prior(settings.prior, dtype=settings.dtype))
+    assert isinstance(editor, DistillationEditor)
+    return editor
 
 
 def edit_all(

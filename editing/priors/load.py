@@ -54,8 +54,9 @@ def load_prior(
     check_folder(folder)
     # Imported late: the imports take seconds, and wrong arguments shall fail at once.
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from diffusers.utils import logging as diffusers_logging
     from transformers import CLIPTextModel, CLIPTokenizer
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
     def read(kind: Any, part: str, **options: Any) -> Any:
         """A module from its safetensors; an untrained tensor would be a silent mistake."""
@@ -66,8 +67,10 @@ def load_prior(
             raise ValueError(f"{part} lacks {', '.join(sorted(report['missing_keys'])[:3])}")
         return module
 
-    with_bar = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    libraries = (diffusers_logging, transformers_logging)
+    with_bar = [library for library in libraries if library.is_progress_bar_enabled()]
+    for library in with_bar:
+        library.disable_progress_bar()
     try:
         unet = read(UNet2DConditionModel, "unet", torch_dtype=network_dtype)
         vae = read(AutoencoderKL, "vae", torch_dtype=torch.float32)
@@ -79,8 +82,8 @@ def load_prior(
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"The model in {folder} cannot be read: {reason}") from error
     finally:
-        if with_bar:
-            logging.enable_progress_bar()
+        for library in with_bar:
+            library.enable_progress_bar()
     return DiffusionPrior(
         unet,
         vae,

@@ -138,7 +138,8 @@ def test_the_segmenter_draws_at_the_size_of_the_picture(clip: Any, tokenizer: An
     with torch.no_grad():
         logits = segmenter(input_ids=ids, pixel_values=torch.rand(2, 3, SIZE, SIZE)).logits
     assert logits.shape == (2, SIZE, SIZE)
-    assert not any(p.requires_grad for p in segmenter.clip.parameters())
+    assert not any(p.requires_grad for p in segmenter.clip.text_model.parameters())
+    assert all(p.requires_grad for p in segmenter.clip.vision_model.parameters())
     assert all(p.requires_grad for p in segmenter.decoder.parameters())
     for name, value in clip.state_dict().items():
         assert torch.equal(segmenter.clip.state_dict()[name], value)

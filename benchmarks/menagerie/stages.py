@@ -89,9 +89,13 @@ class World:
 
 
 def _half(module: nn.Module, folder: Path) -> None:
-    """Saves a copy in half precision, in shards of at most 12 MiB."""
+    """Saves a copy in half precision, in shards of at most 12 MiB; it loads in single."""
     shipped = copy.deepcopy(module).half()
     shipped.save_pretrained(folder, max_shard_size=12 * 2**20)  # type: ignore[operator]
+    config = json.loads((folder / "config.json").read_text())
+    if "dtype" in config:  # transformers would load what it says, diffusers loads in single
+        config["dtype"] = "float32"
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     for path in folder.glob("*.safetensors"):
         path.chmod(0o644)
 

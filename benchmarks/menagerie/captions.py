@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from benchmarks.menagerie.scene import COATS, COLORS, PLACES, SPECIES, STYLES, Scene
+from benchmarks.menagerie.scene import CHOICES, COATS, COLORS, PLACES, SPECIES, STYLES, Scene
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "cat": ("cat", "kitty", "kitten"),
@@ -80,3 +80,34 @@ def grammar() -> dict[str, Any]:
             "place": [SYNONYMS[place][0] for place in PLACES],
         },
     }
+
+
+def one_slot_captions() -> dict[str, list[list[str]]]:
+    """Short captions that differ in one slot of the grammar, by slot.
+
+    Returns:
+        a list of rows for each slot, and in each row a sentence per value of the slot. The species
+        have one row; the other slots a row for each species, in the order of `SPECIES`.
+    """
+    slots = grammar()["slots"]
+    rows = {"species": [[f"a photo of a {species}" for species in SPECIES]]}
+    patterns = {
+        "style": "a {value} of a {species}",
+        "coat": "a photo of a {value} {species}",
+        "worn": "a photo of a {species}{value}",
+        "place": "a photo of a {species} {value}",
+    }
+    for slot, pattern in patterns.items():
+        rows[slot] = [
+            [" ".join(pattern.format(species=name, value=value).split()) for value in slots[slot]]
+            for name in SPECIES
+        ]
+    return rows
+
+
+def slot_value(scene: Scene, slot: str) -> int:
+    """Which of the grammar's values for `slot` is true of `scene`."""
+    if slot == "worn":
+        words = "" if scene.worn == "none" else f" with a {scene.worn_color} {scene.worn}"
+        return list(grammar()["slots"]["worn"]).index(words)
+    return CHOICES[slot].index(getattr(scene, slot))

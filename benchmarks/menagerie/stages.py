@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from benchmarks.menagerie import models
-from benchmarks.menagerie.captions import SYNONYMS, caption, grammar
+from benchmarks.menagerie.captions import caption, grammar, one_slot_captions, slot_value
 from benchmarks.menagerie.dataset import draw, load_shards
 from benchmarks.menagerie.fit import Plan, Progress, fit
-from benchmarks.menagerie.scene import PLACES, SPECIES, VALIDATION_SEEDS, sample_scene
+from benchmarks.menagerie.scene import SPECIES, VALIDATION_SEEDS, sample_scene
 from editing.results import write
 
 EMBEDDED = Path(__file__).parents[2] / "editing" / "priors" / "menagerie"
@@ -141,16 +141,20 @@ def train_clip(options: Options, out: Path, minutes: float) -> Progress:
     """Radford et al. 2021: each picture's caption among the batch's, and the reverse.
 
     In a batch most other captions are wrong in many ways at once. So that every picture also meets
-    captions wrong in one, it is compared with a caption for each species and each place.
+    captions wrong in one, it is compared with short ones that differ in a single slot of the
+    grammar (`one_slot_captions`).
     """
     world, tokenizer = World(options), CLIPTokenizer.from_pretrained(out / "tokenizer")
     torch.manual_seed(options.seed)
     model = models.clip(tokenizer, options.size).to(world.device)
     plan = Plan(minutes, batch=128, rate=1e-3, weight_decay=0.05)
-    attributes = {"species": SPECIES, "place": PLACES}
-    asked = [f"a photo of a {species}" for species in SPECIES]
-    asked += [f"a photo of an animal {SYNONYMS[place][0]}" for place in PLACES]
+    slots = one_slot_captions()
+    asked = [sentence for rows in slots.values() for row in rows for sentence in row]
     asked_ids = _tokens(tokenizer, asked, world.device)
+    species = torch.tensor([SPECIES.index(scene.species) for scene in world.scenes])
+    true = {
+        slot: torch.tensor([slot_value(scene, slot) for scene in world.scenes]) for slot in slots
+    }
 
     def loss(m: nn.Module, generator: torch.Generator) -> Tensor:
         m.text_model.requires_grad_(not options.freeze_text)
@@ -159,14 +163,16 @@ def train_clip(options: Options, out: Path, minutes: float) -> Progress:
         with _autocast(world.device):
             images = normalized(world.get("image", index, flip))
             result = m(input_ids=torch.cat([ids, asked_ids]), pixel_values=images)
-        logits, *each = result.logits_per_image.float().split(
-            [plan.batch, *(len(values) for values in attributes.values())], dim=1
-        )
+        scores = result.logits_per_image.float()
+        logits, scores = scores[:, : plan.batch], scores[:, plan.batch :]
         labels = torch.arange(len(logits), device=logits.device)
         total = 0.5 * (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels))
-        for scores, (name, values) in zip(each, attributes.items(), strict=True):
-            true = [values.index(getattr(world.scenes[i], name)) for i in index.tolist()]
-            total = total + F.cross_entropy(scores, torch.tensor(true, device=scores.device))
+        for slot, rows in slots.items():
+            count = len(rows) * len(rows[0])
+            each, scores = scores[:, :count].unflatten(1, (len(rows), -1)), scores[:, count:]
+            row = species[index] if len(rows) > 1 else torch.zeros_like(index)
+            mine = each[labels, row.to(each.device)]
+            total = total + F.cross_entropy(mine, true[slot][index].to(each.device))
         return total
 
     trained, progress = _fit("clip", model, loss, plan, options)

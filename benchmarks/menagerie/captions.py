@@ -1,6 +1,7 @@
 """The Menagerie's small grammar: what a scene is called, in several ways."""
 
 import random
+from collections.abc import Collection
 from typing import Any
 
 from benchmarks.menagerie.scene import CHOICES, COATS, COLORS, PLACES, SPECIES, STYLES, Scene
@@ -65,21 +66,27 @@ def caption(scene: Scene, rng: random.Random | None = None) -> str:
     return f"{word('photo')} {text}" if keep(0.65) else text
 
 
-def grammar() -> dict[str, Any]:
-    """The plain captions as a template and its slots, for a captioner."""
-    return {
-        "template": "a {style} of a {coat} {species}{worn} {place}",
-        "slots": {
-            "style": list(STYLES),
-            "coat": ["", *COATS[1:]],
-            "species": list(SPECIES),
-            "worn": [
-                "",
-                *(f" with a {color} {thing}" for thing in ("hat", "scarf") for color in COLORS),
-            ],
-            "place": [SYNONYMS[place][0] for place in PLACES],
-        },
+def grammar(without: Collection[str] = ()) -> dict[str, Any]:
+    """The plain captions as a template and its slots, for a captioner.
+
+    Args:
+        without: slots to leave out, of `coat`, `worn` and `place`.
+    """
+    slots = {
+        "style": list(STYLES),
+        "coat": ["", *COATS[1:]],
+        "species": list(SPECIES),
+        "worn": [
+            "",
+            *(f" with a {color} {thing}" for thing in ("hat", "scarf") for color in COLORS),
+        ],
+        "place": [SYNONYMS[place][0] for place in PLACES],
     }
+    template = "a {style} of a {coat} {species}{worn} {place}"
+    for slot in without:
+        del slots[slot]
+        template = " ".join(template.replace(f"{{{slot}}}", "").split())
+    return {"template": template, "slots": slots}
 
 
 def one_slot_captions() -> dict[str, list[list[str]]]:

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +26,12 @@ from benchmarks.menagerie.captions import caption, grammar, one_slot_captions, s
 from benchmarks.menagerie.dataset import draw, load_shards
 from benchmarks.menagerie.fit import Plan, Progress, fit
 from benchmarks.menagerie.scene import SPECIES, VALIDATION_SEEDS, sample_scene
-from editing.results import write
+from editing.caption import Grammar, best_choices
+from editing.results import to_json, write
 
 EMBEDDED = Path(__file__).parents[2] / "editing" / "priors" / "menagerie"
 MIN_SNR = 5.0
+SURE = 0.75  # of the time CLIP must fill a slot rightly for the captioner to speak of it
 ANIMAL_WEIGHT = 4.0  # of the VAE's error on the animal, beyond that of the surroundings
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -183,7 +186,28 @@ def train_clip(options: Options, out: Path, minutes: float) -> Progress:
     else:
         _half(models.text_encoder(trained), out / "text_encoder")
     _half(trained, out / "clip")
+    _record_grammar(options, out)
     return progress
+
+
+def _record_grammar(options: Options, out: Path) -> None:
+    """Writes into `grammar.json` the slots that CLIP fills rightly, for the captioner."""
+    scenes = [sample_scene(seed) for seed in VALIDATION_SEEDS[:128]]
+    images = draw(scenes, options.size)["image"].float() / 255
+    spoken = grammar()
+    choices = best_choices(images, out, Grammar(spoken["template"], spoken["slots"]))
+    unsure = []
+    for slot in ("coat", "worn", "place"):
+        said = [spoken["slots"][slot].index(choice[slot]) for choice in choices]
+        right = sum(s == slot_value(scene, slot) for s, scene in zip(said, scenes, strict=True))
+        if right < SURE * len(scenes):
+            unsure.append(slot)
+    _update_json(out / "grammar.json", grammar(without=unsure))
+
+
+def _update_json(path: Path, entries: dict[str, Any]) -> None:
+    before = json.loads(path.read_text()) if path.exists() else {}
+    write(path, to_json(before | entries))
 
 
 def train_vae(options: Options, out: Path, minutes: float) -> Progress:
@@ -231,9 +255,8 @@ def _record_familiar(vae: AutoencoderKL, options: Options, out: Path) -> None:
     x = draw(scenes, options.size)["image"].float() / 255
     y = vae.cpu().float().decode(vae.encode(2 * x - 1).latent_dist.mean).sample / 2 + 0.5
     psnr = -10 * (y.clamp(0, 1) - x).square().mean((1, 2, 3)).log10()
-    data = json.loads((out / "grammar.json").read_text())
-    data["familiar"] = {"reconstruction_psnr": round(float(psnr.min()) - 1, 1)}
-    (out / "grammar.json").write_text(json.dumps(data, indent=1) + "\n")
+    least = round(float(psnr.min()) - 1, 1)
+    _update_json(out / "grammar.json", {"familiar": {"reconstruction_psnr": least}})
 
 
 def _kept_latents(vae: AutoencoderKL, world: World, options: Options, out: Path) -> Tensor:

@@ -23,7 +23,7 @@ from benchmarks.menagerie.stages import TRAIN, Options, train_tokenizer
 from editing.results import to_json, write
 
 STAGES = ("tokenizer", *TRAIN)
-SHARES = {"clip": 0.10, "vae": 0.17, "unet": 0.68, "segmenter": 0.05}  # of the budget
+SHARES = {"clip": 0.20, "vae": 0.25, "unet": 0.45, "segmenter": 0.10}  # of the budget
 
 
 def _record(out: Path, stage: str, progress: Progress, opts: Options) -> None:

@@ -4,7 +4,13 @@ import re
 
 import pytest
 
-from benchmarks.menagerie.captions import SYNONYMS, caption, grammar
+from benchmarks.menagerie.captions import (
+    SYNONYMS,
+    caption,
+    grammar,
+    one_slot_captions,
+    slot_value,
+)
 from benchmarks.menagerie.scene import COATS, COLORS, PLACES, SPECIES, STYLES, Scene, sample_scene
 
 PLAIN = [
@@ -99,3 +105,30 @@ def test_the_slots_of_the_grammar_say_what_captions_say() -> None:
         assert " ".join(said.split()) == caption(scene)
     assert slots["style"] == list(STYLES)
     assert slots["species"] == list(SPECIES)
+
+
+def test_slots_can_be_left_out_of_the_grammar() -> None:
+    spoken = grammar(without=["worn", "coat"])
+    assert spoken["template"] == "a {style} of a {species} {place}"
+    assert set(spoken["slots"]) == {"style", "species", "place"}
+
+
+def test_one_slot_captions_differ_in_one_slot_and_hold_the_true_one() -> None:
+    scene = Scene(species="dog", coat="gray", worn="hat", worn_color="blue", place="snow")
+    rows = one_slot_captions()
+    true = {
+        slot: of_species[SPECIES.index("dog") if len(of_species) > 1 else 0][
+            slot_value(scene, slot)
+        ]
+        for slot, of_species in rows.items()
+    }
+    assert true == {
+        "species": "a photo of a dog",
+        "style": "a photo of a dog",
+        "coat": "a photo of a gray dog",
+        "worn": "a photo of a dog with a blue hat",
+        "place": "a photo of a dog in the snow",
+    }
+    for of_species in rows.values():
+        for row in of_species:
+            assert len(set(row)) == len(row)

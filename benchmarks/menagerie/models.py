@@ -193,7 +193,7 @@ def unet(latent_size: int = 16) -> UNet2DConditionModel:
 
 
 def scheduler() -> DDIMScheduler:
-    """Stable Diffusion's noise schedule, v-prediction (measured better than noise at this size)."""
+    """Stable Diffusion's noise schedule, with v-prediction."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,

@@ -1,11 +1,13 @@
 """The architectures of the embedded model: a small Stable Diffusion 1, plus CLIP and CLIPSeg."""
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from jaxtyping import Float
 from tokenizers import Tokenizer
@@ -111,12 +113,13 @@ def _renamed(state: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Ten
 def segmenter(model: CLIPModel, tokenizer: CLIPTokenizer) -> CLIPSegForImageSegmentation:
     """CLIPSeg around a copy of a trained CLIP; its decoder is randomly initialised.
 
-    The text tower is frozen, the vision tower is not.
+    The patches are half as large as CLIP's: legs and tails are thinner than those. The text tower
+    is frozen, the vision tower is not.
     """
-    vision = {**_VISION, "image_size": model.config.vision_config.image_size}
+    patch, size = _VISION["patch_size"] // 2, model.config.vision_config.image_size
     config = CLIPSegConfig(
         text_config=_text_config(tokenizer),
-        vision_config=vision,
+        vision_config={**_VISION, "image_size": size, "patch_size": patch},
         projection_dim=_PROJECTION,
         extract_layers=[0, 1, 2, 3],
         reduce_dim=96,
@@ -126,15 +129,28 @@ def segmenter(model: CLIPModel, tokenizer: CLIPTokenizer) -> CLIPSegForImageSegm
         use_complex_transposed_convolution=False,
     )
     made = CLIPSegForImageSegmentation(config)
-    missing, unexpected = made.clip.load_state_dict(model.state_dict(), strict=False)
+    missing, unexpected = made.clip.load_state_dict(_halved_patches(model), strict=False)
     if missing or unexpected:
         raise ValueError(
             f"CLIPSeg and CLIP do not fit: missing {missing}, unexpected {unexpected}."
         )
     made.clip.requires_grad_(False)
-    # CLIP's patches are coarse: what lies within one, its tower has to learn to tell the decoder.
     made.clip.vision_model.requires_grad_(True)
     return made
+
+
+def _halved_patches(model: CLIPModel) -> dict[str, Tensor]:
+    """A CLIP's weights for patches of half the size: kernels summed, positions interpolated."""
+    state = model.state_dict()
+    patches = "vision_model.embeddings.patch_embedding.weight"
+    positions = "vision_model.embeddings.position_embedding.weight"
+    state[patches] = 4 * F.avg_pool2d(state[patches], 2)
+    first, rest = state[positions].split([1, len(state[positions]) - 1])
+    side = math.isqrt(len(rest))
+    grid = rest.T.unflatten(1, (side, side))[None]
+    finer = F.interpolate(grid, scale_factor=2, mode="bilinear", align_corners=False)
+    state[positions] = torch.cat([first, finer[0].flatten(1).T])
+    return state
 
 
 def vae() -> AutoencoderKL:

@@ -1,4 +1,4 @@
-"""The command line, end to end on a tiny random model: what it writes, and what it refuses."""
+"""The command line, end to end on a tiny random model: what it writes and prints."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,37 +27,6 @@ def noise_picture(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(values)
 
 
-@dataclass
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def edit(
-    tmp_path: Path,
-    tiny_sd: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Callable[..., Outcome]:
-    """Run the command line in a folder with `cat.png`; a word replaces a default of its key."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    noise_picture(48, 32).save("cat.png")
-    defaults = ["src=cat.png", "target=a pig", "source=a cat", "steps=2", f"prior={tiny_sd}"]
-
-    def call(*words: str, without: tuple[str, ...] = ()) -> Outcome:
-        skip = {word.partition("=")[0] for word in words} | set(without)
-        kept = [word for word in defaults if word.partition("=")[0] not in skip]
-        capsys.readouterr()
-        code = main([*words, *kept])
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return call
-
-
 def result_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "result.json").read_text(encoding="utf-8"))
 
@@ -66,7 +34,7 @@ def result_of(folder: Path) -> dict[str, Any]:
 # --- what a run writes ---------------------------------------------------------------------------
 
 
-def test_one_edit(edit: Callable[..., Outcome], tmp_path: Path, tiny_sd: Path) -> None:
+def test_one_edit(edit: Callable[..., Any], tmp_path: Path, tiny_sd: Path) -> None:
     outcome = edit("method=ids", "seed=3")
     assert outcome.code == 0, outcome.err
     folder = tmp_path / "results" / "cat-a_pig-ids"
@@ -106,7 +74,7 @@ def test_one_edit(edit: Callable[..., Outcome], tmp_path: Path, tiny_sd: Path) -
 
 
 def test_the_edit_is_what_the_library_computes(
-    edit: Callable[..., Outcome], tmp_path: Path, tiny_sd: Path
+    edit: Callable[..., Any], tmp_path: Path, tiny_sd: Path
 ) -> None:
     """The same call in Python gives the same pixels: options reach the loop unchanged."""
     from editing.distillers import SDS
@@ -138,7 +106,7 @@ def test_the_edit_is_what_the_library_computes(
     assert edited.tobytes() != read_picture(tmp_path / "cat.png").tobytes()
 
 
-def test_seeds_make_edits_repeatable(edit: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_seeds_make_edits_repeatable(edit: Callable[..., Any], tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert edit(f"output={name}", f"seed={seed}", "guidance=50").code == 0
     a, b, c = (read_picture(tmp_path / name / "edited.png").tobytes() for name in "abc")
@@ -155,7 +123,7 @@ def test_seeds_make_edits_repeatable(edit: Callable[..., Outcome], tmp_path: Pat
         "null",
     ],
 )
-def test_prompts_arrive_as_typed(edit: Callable[..., Outcome], tmp_path: Path, target: str) -> None:
+def test_prompts_arrive_as_typed(edit: Callable[..., Any], tmp_path: Path, target: str) -> None:
     outcome = edit(f"target={target}", f"source={target} too", "output=out, a=b c", "method=dds")
     assert outcome.code == 0, outcome.err
     folder = tmp_path / "out, a=b c"
@@ -165,7 +133,7 @@ def test_prompts_arrive_as_typed(edit: Callable[..., Outcome], tmp_path: Path, t
     assert OmegaConf.load(folder / "config.yaml").target == target
 
 
-def test_a_folder_of_pictures(edit: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_folder_of_pictures(edit: Callable[..., Any], tmp_path: Path) -> None:
     """Mixed sizes are grouped, order is natural, and the batch does not change a result."""
     pictures = tmp_path / "my pictures"
     pictures.mkdir()
@@ -190,7 +158,7 @@ def test_a_folder_of_pictures(edit: Callable[..., Outcome], tmp_path: Path) -> N
         assert np.abs(difference).max() <= 1
 
 
-def test_a_second_run_gets_its_own_folder(edit: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_second_run_gets_its_own_folder(edit: Callable[..., Any], tmp_path: Path) -> None:
     assert edit("method=dds").code == 0
     assert edit("method=dds", "seed=1").code == 0
     assert result_of(tmp_path / "results" / "cat-a_pig-dds")["seed"] == 0
@@ -198,7 +166,7 @@ def test_a_second_run_gets_its_own_folder(edit: Callable[..., Outcome], tmp_path
 
 
 def test_a_named_result_is_only_overwritten_when_told(
-    edit: Callable[..., Outcome], tmp_path: Path
+    edit: Callable[..., Any], tmp_path: Path
 ) -> None:
     assert edit("output=out", "method=dds").code == 0
     refused = edit("output=out", "method=dds", "seed=1")
@@ -209,7 +177,7 @@ def test_a_named_result_is_only_overwritten_when_told(
     assert result_of(tmp_path / "out")["seed"] == 1
 
 
-def test_sizes_fit_the_model(edit: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_sizes_fit_the_model(edit: Callable[..., Any], tmp_path: Path) -> None:
     noise_picture(30, 101).save("tall.png")
     assert edit("src=tall.png", "size=16", "output=out", "method=dds").code == 0
     (picture,) = result_of(tmp_path / "out")["pictures"]
@@ -238,7 +206,7 @@ def test_defaults_of_the_prior_lie_between_command_line_and_method(
 
 
 def test_a_missing_source_is_captioned_and_printed(
-    edit: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    edit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caption = session.Caption("a photo of a gray cat on a beach", "a cat")
     monkeypatch.setattr(session, "describe", lambda images, *_: [caption] * len(images))
@@ -259,7 +227,7 @@ def test_a_missing_source_is_captioned_and_printed(
     ],
 )
 def test_warnings_are_printed_and_kept(
-    edit: Callable[..., Outcome], tmp_path: Path, words: tuple[str, ...], expected: str
+    edit: Callable[..., Any], tmp_path: Path, words: tuple[str, ...], expected: str
 ) -> None:
     outcome = edit(*words, "output=out", "method=dds")
     assert outcome.code == 0, outcome.err
@@ -268,7 +236,7 @@ def test_warnings_are_printed_and_kept(
 
 
 def test_a_picture_unlike_the_models_world_is_warned_about(
-    edit: Callable[..., Outcome], tiny_sd: Path, tmp_path: Path
+    edit: Callable[..., Any], tiny_sd: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(tiny_sd, tmp_path / "model")
     grammar = {"template": "a {species}", "slots": {"species": ["cat"]}}
@@ -280,98 +248,12 @@ def test_a_picture_unlike_the_models_world_is_warned_about(
         assert ("use prior=sd15 for photographs" in outcome.err) == warned
 
 
-# --- what is refused -----------------------------------------------------------------------------
-
-BAD: dict[str, tuple[tuple[str, ...], str]] = {
-    "missing file": (("src=dog.png",), "'dog.png'"),
-    "empty src": (("src=",), "src is empty"),
-    "blank target": (("target= ",), "target is empty"),
-    "not an image": (("src=notes.txt",), "not a picture"),
-    "empty file": (("src=zero.png",), "0 bytes"),
-    "folder without pictures": (("src=empty",), "holds no pictures"),
-    "one bad among good": (("src=mixed",), "broken.png"),
-    "1x1": (("src=dot.png",), "too small"),
-    "method": (("method=idss",), "did you mean 'ids'"),
-    "noise": (("noise=fprr",), "did you mean 'fpr'"),
-    "prior": (("prior=sd155",), "did you mean 'sd15'"),
-    "option": (("stpes=3",), "did you mean 'steps'"),
-    "added option": (("+stpes=3",), "did you mean 'steps'"),
-    "nested option": (("method.gidance=3",), "did you mean 'method.guidance'"),
-    "added nested option": (("+method.colour=3",), "colour"),
-    "bare word": (("dog.png",), "key=value"),
-    "flag": (("--steps=3",), "no flag --steps"),
-    "grammar": (("device=[",), "cannot be parsed"),
-    "steps=0": (("steps=0",), "steps=0"),
-    "steps=-1": (("steps=-1",), "steps=-1"),
-    "steps=abc": (("steps=abc",), "steps=abc"),
-    "steps=1.5": (("steps=1.5",), "steps=1.5"),
-    "steps=true": (("steps=true",), "steps=True"),
-    "guidance=-1": (("guidance=-1",), "guidance=-1"),
-    "guidance=nan": (("guidance=nan",), "guidance=nan"),
-    "guidance=high": (("guidance=high",), "guidance=high"),
-    "method.guidance=-1": (("method.guidance=-1",), "guidance=-1"),
-    "step_size=0": (("method.step_size=0",), "step_size=0"),
-    "size=0": (("size=0",), "size=0"),
-    "size=33": (("size=33",), "size=32"),
-    "size=1e9": (("size=1000000000",), "to 4096"),
-    "batch_size=0": (("batch_size=0",), "batch_size=0"),
-    "seed=-1": (("seed=-1",), "seed=-1"),
-    "overwrite": (("overwrite=perhaps",), "true or false"),
-    "dtype": (("dtype=fp8",), "fp8"),
-    "device": (("device=tpu0",), "tpu0"),
-    "method field": (("method=sds", "method.weight=two"), "two"),
-    "noise field": (("noise.distance=l7",), "l7"),
-    "output is a file": (("output=cat.png",), "is a file"),
-    "output below a file": (("output=cat.png/run",), "Cannot write"),
-    "unwritable output": (("output=/proc/nowhere/run",), "Cannot write"),
-    "missing model folder": (("prior=/no/such/model",), "/no/such/model"),
-    "folder without a model": (("prior=empty",), "model_index.json"),
-    "model not downloadable": (("prior=nobody/nothing",), "nobody/nothing"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_sentence(
-    edit: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    for folder in ("empty", "mixed"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "notes.txt").write_text("I am not a picture.")
-    (tmp_path / "zero.png").write_bytes(b"")
-    noise_picture(1, 1).save("dot.png")
-    noise_picture(32, 32).save("mixed/a.png")
-    (tmp_path / "mixed" / "broken.png").write_bytes((tmp_path / "mixed/a.png").read_bytes()[:300])
-    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
-    words, expected = BAD[name]
-    outcome = edit(*words)
-    assert outcome.code == 2
-    assert expected in outcome.err
-    assert outcome.err.startswith("Error: ")
-    assert outcome.err.count("\n") == 1
-    assert outcome.out == ""
-    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
-
-
-@pytest.mark.parametrize("key", ["src", "target"])
-def test_what_is_needed_is_named(edit: Callable[..., Outcome], key: str) -> None:
-    outcome = edit(without=(key,))
-    assert outcome.code == 2
-    assert outcome.err.startswith(f"Error: {key} is missing: give ")
-
-
-def test_debug_shows_the_trace(edit: Callable[..., Outcome]) -> None:
-    outcome = edit("debug=true", "steps=0")
-    assert outcome.code == 2
-    assert "Traceback" in outcome.err and "in whole" in outcome.err
-
-
 # --- what is cut short ---------------------------------------------------------------------------
 
 
 def edit_of_two(
-    edit: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, error: BaseException, at: int
-) -> Outcome:
+    edit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, error: BaseException, at: int
+) -> Any:
     """Edit two pictures one by one; the call `at` (from 1) raises `error`."""
     noise_picture(48, 32, seed=1).save("dog.png")
     original, calls = session.Session.run_editor, []
@@ -387,7 +269,7 @@ def edit_of_two(
 
 
 def test_ctrl_c_keeps_what_is_finished(
-    edit: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    edit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcome = edit_of_two(edit, monkeypatch, KeyboardInterrupt(), at=2)
     assert outcome.code == 130
@@ -398,7 +280,7 @@ def test_ctrl_c_keeps_what_is_finished(
 
 
 def test_ctrl_c_before_anything_is_finished_leaves_nothing(
-    edit: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    edit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcome = edit_of_two(edit, monkeypatch, KeyboardInterrupt(), at=1)
     assert outcome.code == 130
@@ -407,7 +289,7 @@ def test_ctrl_c_before_anything_is_finished_leaves_nothing(
 
 
 def test_a_run_that_diverges_keeps_its_last_good_result(
-    edit: Callable[..., Outcome], tmp_path: Path
+    edit: Callable[..., Any], tmp_path: Path
 ) -> None:
     outcome = edit("method.step_size=1e38", "guidance=1e38", "method=dds", "output=out")
     assert outcome.code == 2
@@ -421,7 +303,7 @@ def test_a_run_that_diverges_keeps_its_last_good_result(
 
 
 def test_running_out_of_memory_says_what_to_do(
-    edit: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+    edit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(self: Any, *arguments: Any, **options: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate ...")
@@ -449,7 +331,7 @@ def test_help_lists_what_there_is(word: str, capsys: pytest.CaptureFixture[str])
     assert text.count("python -m editing.run ") == 4  # the usage and three examples
 
 
-def test_multirun_runs_every_combination(edit: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_multirun_runs_every_combination(edit: Callable[..., Any], tmp_path: Path) -> None:
     outcome = edit("-m", "method=dds,sds", "seed=1,2", "target=a pig, or a cow")
     assert outcome.code == 0, outcome.err
     results = [result_of(path.parent) for path in tmp_path.glob("results/*/result.json")]
@@ -462,7 +344,7 @@ def test_multirun_runs_every_combination(edit: Callable[..., Outcome], tmp_path:
     assert {r["pictures"][0]["target_prompt"] for r in results} == {"a pig, or a cow"}
 
 
-def test_a_bad_job_does_not_stop_a_multirun(edit: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_bad_job_does_not_stop_a_multirun(edit: Callable[..., Any], tmp_path: Path) -> None:
     outcome = edit("-m", "method=dds", "steps=0,1")
     assert outcome.code == 2
     assert "steps=0 cannot be used" in outcome.err
@@ -471,7 +353,7 @@ def test_a_bad_job_does_not_stop_a_multirun(edit: Callable[..., Outcome], tmp_pa
     assert [result_of(p)["steps"] for p in tmp_path.glob("results/cat*")] == [1]
 
 
-def test_names_that_are_not_utf8(edit: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_names_that_are_not_utf8(edit: Callable[..., Any], tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9")
     noise_picture(32, 32).save(os.fsencode(f"{name}.png").decode(errors="surrogateescape"))
     assert edit(f"src={name}.png", "method=dds", f"output={name}").code == 0

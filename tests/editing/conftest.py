@@ -1,0 +1,41 @@
+"""The command line as a function, on a tiny random model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from editing.run import main
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def edit(
+    tmp_path: Path,
+    tiny_sd: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., Outcome]:
+    """Run the command line in a folder with `cat.png`; a word replaces a default of its key."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    Image.effect_noise((48, 32), 64).convert("RGB").save("cat.png")
+    defaults = ["src=cat.png", "target=a pig", "source=a cat", "steps=2", f"prior={tiny_sd}"]
+
+    def call(*words: str, without: tuple[str, ...] = ()) -> Outcome:
+        skip = {word.partition("=")[0] for word in words} | set(without)
+        kept = [word for word in defaults if word.partition("=")[0] not in skip]
+        capsys.readouterr()
+        code = main([*words, *kept])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call

@@ -1,0 +1,91 @@
+"""Bad input on the command line: one clear sentence, exit code 2, nothing written."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+BAD: dict[str, tuple[tuple[str, ...], str]] = {
+    "missing file": (("src=dog.png",), "'dog.png'"),
+    "empty src": (("src=",), "src is empty"),
+    "blank target": (("target= ",), "target is empty"),
+    "not an image": (("src=notes.txt",), "not a picture"),
+    "empty file": (("src=zero.png",), "0 bytes"),
+    "folder without pictures": (("src=empty",), "holds no pictures"),
+    "one bad among good": (("src=mixed",), "broken.png"),
+    "1x1": (("src=dot.png",), "too small"),
+    "method": (("method=idss",), "did you mean 'ids'"),
+    "noise": (("noise=fprr",), "did you mean 'fpr'"),
+    "prior": (("prior=sd155",), "did you mean 'sd15'"),
+    "option": (("stpes=3",), "did you mean 'steps'"),
+    "added option": (("+stpes=3",), "did you mean 'steps'"),
+    "nested option": (("method.gidance=3",), "did you mean 'method.guidance'"),
+    "added nested option": (("+method.colour=3",), "colour"),
+    "bare word": (("dog.png",), "key=value"),
+    "flag": (("--steps=3",), "no flag --steps"),
+    "grammar": (("device=[",), "cannot be parsed"),
+    "steps=0": (("steps=0",), "steps=0"),
+    "steps=-1": (("steps=-1",), "steps=-1"),
+    "steps=abc": (("steps=abc",), "steps=abc"),
+    "steps=1.5": (("steps=1.5",), "steps=1.5"),
+    "steps=true": (("steps=true",), "steps=True"),
+    "guidance=-1": (("guidance=-1",), "guidance=-1"),
+    "guidance=nan": (("guidance=nan",), "guidance=nan"),
+    "guidance=high": (("guidance=high",), "guidance=high"),
+    "method.guidance=-1": (("method.guidance=-1",), "guidance=-1"),
+    "step_size=0": (("method.step_size=0",), "step_size=0"),
+    "size=0": (("size=0",), "size=0"),
+    "size=33": (("size=33",), "size=32"),
+    "size=1e9": (("size=1000000000",), "to 4096"),
+    "batch_size=0": (("batch_size=0",), "batch_size=0"),
+    "seed=-1": (("seed=-1",), "seed=-1"),
+    "overwrite": (("overwrite=perhaps",), "true or false"),
+    "dtype": (("dtype=fp8",), "fp8"),
+    "device": (("device=tpu0",), "tpu0"),
+    "method field": (("method=sds", "method.weight=two"), "two"),
+    "noise field": (("noise.distance=l7",), "l7"),
+    "output is a file": (("output=cat.png",), "is a file"),
+    "output below a file": (("output=cat.png/run",), "Cannot write"),
+    "unwritable output": (("output=/proc/nowhere/run",), "Cannot write"),
+    "missing model folder": (("prior=/no/such/model",), "/no/such/model"),
+    "folder without a model": (("prior=empty",), "model_index.json"),
+    "model not downloadable": (("prior=nobody/nothing",), "nobody/nothing"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence(
+    edit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for folder in ("empty", "mixed"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "notes.txt").write_text("I am not a picture.")
+    (tmp_path / "zero.png").write_bytes(b"")
+    Image.new("RGB", (1, 1)).save("dot.png")
+    Image.effect_noise((32, 32), 64).save("mixed/a.png")
+    (tmp_path / "mixed" / "broken.png").write_bytes((tmp_path / "mixed/a.png").read_bytes()[:300])
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    words, expected = BAD[name]
+    outcome = edit(*words)
+    assert outcome.code == 2
+    assert expected in outcome.err
+    assert outcome.err.startswith("Error: ")
+    assert outcome.err.count("\n") == 1
+    assert outcome.out == ""
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("key", ["src", "target"])
+def test_what_is_needed_is_named(edit: Callable[..., Any], key: str) -> None:
+    outcome = edit(without=(key,))
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"Error: {key} is missing: give ")
+
+
+def test_debug_shows_the_trace(edit: Callable[..., Any]) -> None:
+    outcome = edit("debug=true", "steps=0")
+    assert outcome.code == 2
+    assert "Traceback" in outcome.err and "in whole" in outcome.err

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -101,8 +102,12 @@ def _command_line(words: list[str]) -> Iterator[None]:
 
 
 def run(cfg: DictConfig, words: Sequence[str]) -> None:
-    """Check one composed config and edit its pictures; `words` are what was typed."""
+    """Check one composed config and edit its pictures; `words` are what was typed.
+
+    With `-m` every job has its own folder: below `output`, if that is given.
+    """
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     hydra = HydraConfig.get()
     choices, overrides = hydra.runtime.choices, list(hydra.overrides.task)
@@ -114,6 +119,8 @@ def run(cfg: DictConfig, words: Sequence[str]) -> None:
         prior=cfg.prior.path if "path" in cfg.prior else choices["prior"],
         given=[word.lstrip("+~").partition("=")[0] for word in overrides],
     )
+    if hydra.mode == RunMode.MULTIRUN and settings.output is not None:
+        settings = replace(settings, parent=settings.output, output=None)
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
 

@@ -76,8 +76,8 @@ def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> N
     start = time.perf_counter()
     paths = find_pictures(settings.src)
     originals = [read_picture(path).size for path in paths]
-    default = Path("results") / results.run_name(paths, settings.target, settings.method)
-    output = Path(settings.output).expanduser() if settings.output else default
+    name = results.run_name(paths, settings.target, settings.method)
+    output = Path(settings.output or Path(settings.parent) / name).expanduser()
     named = settings.output is not None
     with results.claimed_folder(output, named=named, overwrite=settings.overwrite) as folder:
         prior = _load(settings)

@@ -38,6 +38,7 @@ class Settings:
         device: as for `load_prior`.
         dtype: as for `load_prior`.
         captioner: BLIP model for priors without a captioner of their own.
+        parent: where the default folder of the result is made.
     """
 
     src: str
@@ -58,6 +59,7 @@ class Settings:
     device: str
     dtype: str
     captioner: str
+    parent: str = "results"
 
 
 def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[str]) -> Settings:

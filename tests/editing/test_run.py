@@ -344,6 +344,15 @@ def test_multirun_runs_every_combination(edit: Callable[..., Any], tmp_path: Pat
     assert {r["pictures"][0]["target_prompt"] for r in results} == {"a pig, or a cow"}
 
 
+def test_output_holds_all_results_of_a_multirun(edit: Callable[..., Any], tmp_path: Path) -> None:
+    outcome = edit("-m", "method=dds", "seed=1,2", "output=all, of them")
+    assert outcome.code == 0, outcome.err
+    names = ["cat-a_pig-dds", "cat-a_pig-dds-2"]
+    assert sorted(path.name for path in (tmp_path / "all, of them").iterdir()) == names
+    seeds = [result_of(tmp_path / "all, of them" / name)["seed"] for name in names]
+    assert seeds == [1, 2]
+
+
 def test_a_bad_job_does_not_stop_a_multirun(edit: Callable[..., Any], tmp_path: Path) -> None:
     outcome = edit("-m", "method=dds", "steps=0,1")
     assert outcome.code == 2

@@ -12,6 +12,7 @@ from editing.distillers import DDS, IDS, SDS, ScoreDistiller
 from samplers.noise import FixedPointNoise
 from samplers.prior import PromptPair, count_evaluations
 from samplers.random import make_generators, randn
+from samplers.timesteps import AnnealedTimesteps
 
 METHODS = [SDS, DDS, IDS]
 
@@ -92,13 +93,24 @@ def test_the_loss_has_exactly_the_methods_gradient(mixture_prior: Any, method: A
     assert float(loss.detach()) == pytest.approx(float(expected.gradient.square().sum()) / 2)
 
 
-def test_half_precision_latents_are_widened(tiny_prior: Any) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_half_precision_latents_are_widened(tiny_prior: Any, method: Any) -> None:
     target = latents(tiny_prior, 1, 1).bfloat16().requires_grad_()
+    source, distiller = latents(tiny_prior, 1, 2).bfloat16(), method(tiny_prior)
     prompts = tiny_prior.pair(source="a cat", target="a pig")
-    drawn = DDS(tiny_prior).distill(target, target.detach().float(), prompts)
-    assert drawn.gradient.dtype == torch.float32
-    DDS(tiny_prior)(target, target.detach(), prompts).backward()
+    drawn = distiller.distill(target, source, prompts, make_generators(0, [0]))
+    wide = distiller.distill(target.float(), source.float(), prompts, make_generators(0, [0]))
+    assert torch.equal(drawn.gradient, wide.gradient)
+    distiller(target, source, prompts).backward()
     assert target.grad is not None and target.grad.dtype == torch.bfloat16
+
+
+def test_progress_reaches_the_timesteps(mixture_prior: Any) -> None:
+    z, prompts = latents(mixture_prior, 4, 1), mixture_prior.pair(source="a cat", target="a pig")
+    distiller = DDS(mixture_prior, timesteps=AnnealedTimesteps(final=0.06))
+    generators = [make_generators(0, range(4)) for _ in range(2)]
+    early, late = (distiller.distill(z, z, prompts, g, i).t for i, g in enumerate(generators))
+    assert (late < 0.06 * mixture_prior.num_timesteps).all() and (early > late).all()
 
 
 def test_without_generators_every_call_draws_anew_and_repeatably(mixture_prior: Any) -> None:

@@ -109,7 +109,10 @@ def test_progress_reaches_the_timesteps(mixture_prior: Any) -> None:
     z, prompts = latents(mixture_prior, 4, 1), mixture_prior.pair(source="a cat", target="a pig")
     distiller = DDS(mixture_prior, timesteps=AnnealedTimesteps(final=0.06))
     generators = [make_generators(0, range(4)) for _ in range(2)]
-    early, late = (distiller.distill(z, z, prompts, g, i).t for i, g in enumerate(generators))
+    early, late = (
+        distiller.distill(z, z, prompts, g, progress).t
+        for g, progress in zip(generators, (0.0, 1.0), strict=True)
+    )
     assert (late < 0.06 * mixture_prior.num_timesteps).all() and (early > late).all()
 
 

@@ -1,5 +1,6 @@
 """Fixed-point regularization against closed forms and finite differences."""
 
+import math
 from typing import Any
 
 import pytest
@@ -160,6 +161,18 @@ def test_ssim_equals_torchmetrics() -> None:
             data_range=float(z[index].max() - z[index].min()),
         )
         assert float(ssim(x, z)[index]) == pytest.approx(float(reference), abs=1e-5)
+
+
+def test_distances_have_the_scale_of_the_euclidean_norm() -> None:
+    """With n numbers of difference d: the norm is sqrt(n) d, and so is l1; ssim is its share."""
+    z = torch.rand(2, 3, 12, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    root = math.sqrt(3 * 12 * 16)
+    for kind in ("l2", "l1"):
+        torch.testing.assert_close(
+            distance(z + 0.1, z, kind), torch.full((2,), 0.1 * root).double()
+        )
+    x = z.flip(-1)
+    torch.testing.assert_close(distance(x, z, "ssim"), root * (1 - ssim(x, z)))
 
 
 def test_guided_predictions_and_backward_passes_are_counted(tiny_prior: Any) -> None:

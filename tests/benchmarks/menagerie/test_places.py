@@ -41,9 +41,9 @@ def test_every_place_has_its_own_ground_and_background() -> None:
 
 
 def test_the_sea_lies_behind_the_shore() -> None:
-    far = torch.tensor([[3.0, 3.0]])
-    sand, water = at("beach").ground(points((0, 0, 0), (0, 0, -SHORE - 2)), far)[0]
-    assert sand[0] > sand[2] and water[2] > water[0]
+    depths = (0.0, SHORE - 0.3, SHORE + 0.4, SHORE + 2.0)
+    colors = at("beach").ground(points(*((0, 0, -d) for d in depths)), torch.full((1, 4), 3.0))[0]
+    assert (colors[:, 2] > colors[:, 0]).tolist() == [False, False, True, True]
 
 
 def test_the_moon_changes_sides_with_the_tint() -> None:

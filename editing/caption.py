@@ -2,10 +2,9 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from string import Formatter
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -17,7 +16,8 @@ from editing.errors import UserError
 from editing.images import to_image
 from editing.priors.diffusion import DiffusionPrior
 
-BLIP = "Salesforce/blip-image-captioning-base"
+BLIP = "Salesforce/blip-image-captioning-large"
+LITTLE = {"a", "an", "the", "of", "in", "on", "at", "with"}
 ROUNDS = 4  # passes over the slots of a grammar; most pictures need two
 
 
@@ -30,10 +30,17 @@ class Described(Protocol):
 
 @dataclass(frozen=True)
 class Caption:
-    """A description of a picture: in full, and its bare noun phrase where the captioner has one."""
+    """A description of a picture.
+
+    Attributes:
+        full: the sentence.
+        grammar: the grammar it is a sentence of, if any.
+        choice: what the sentence says in each slot of that grammar.
+    """
 
     full: str
-    short: str | None = None
+    grammar: "Grammar | None" = None
+    choice: dict[str, str] = field(default_factory=dict)
 
 
 def caption(images: Float[Tensor, "B 3 H W"], prior: Described, captioner: str = BLIP) -> list[str]:
@@ -52,7 +59,8 @@ def describe(
     """
     if prior.folder and (prior.folder / "grammar.json").exists():
         grammar = Grammar.read(prior.folder / "grammar.json")
-        return [grammar.caption(choice) for choice in best_choices(images, prior.folder, grammar)]
+        choices = best_choices(images, prior.folder, grammar)
+        return [Caption(grammar.sentence(choice), grammar, choice) for choice in choices]
     return [Caption(text) for text in _blip(images, captioner)]
 
 
@@ -76,12 +84,15 @@ def unfamiliar(images: Float[Tensor, "B 3 H W"], prior: DiffusionPrior) -> list[
 def source_prompt(found: Caption, target: str) -> str:
     """The source prompt that makes a pair with `target`.
 
-    The two prompts should differ in what is to change and in nothing else. A target that is a bare
-    noun phrase ("a pig") leaves coat, clothes and place open, so the source does as well ("a cat"):
-    with the full caption, each detail that the target does not repeat would be edited away.
+    The two prompts should differ in what is to change and in nothing else: a detail that only the
+    source names is edited away. So the source says what it is, and beyond that speaks of what the
+    target speaks of: "a cat" for "a pig", "a cat on a meadow" for "a pig on a beach".
     """
-    bare = re.fullmatch(r"\s*(?:(?:an?|the)\s+)?[^\W\d_]+(?:-[^\W\d_]+)*\s*[.!]?\s*", target, re.I)
-    return found.short if bare and found.short else found.full
+    if found.grammar is None:
+        return found.full
+    said = {found.grammar.subject, *found.grammar.slots_in(target)}
+    empty = dict.fromkeys(found.choice, "")
+    return found.grammar.sentence(empty | {slot: found.choice[slot] for slot in said})
 
 
 @dataclass(frozen=True)
@@ -89,29 +100,48 @@ class Grammar:
     """Captions made of slots.
 
     Attributes:
-        template: the sentence, as in "a {style} of a {species} {place}".
+        template: the sentence, as in "{style} a {species} {place}"; a slot may be left empty.
         slots: what each slot may say.
-        short: the bare noun phrase.
+        subject: the slot that says what is shown; it is never left empty.
+
+    Raises:
+        ValueError: if `subject` is not one of the slots.
     """
 
     template: str
     slots: dict[str, list[str]]
-    short: str = "a {species}"
+    subject: str = "species"
+
+    def __post_init__(self) -> None:
+        if self.subject not in self.slots:
+            raise ValueError(f"the subject {self.subject!r} is not one of {', '.join(self.slots)}")
 
     @classmethod
     def read(cls, path: Path) -> "Grammar":
         """Read `grammar.json`; keys it has beyond these are other tools'."""
         data = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{key: data[key] for key in ("template", "slots", "short") if key in data})
+        return cls(**{key: data[key] for key in ("template", "slots", "subject") if key in data})
 
     def sentence(self, choice: dict[str, str]) -> str:
         """The template with a word chosen for each slot; an empty word leaves no gap."""
         return " ".join(self.template.format_map(choice).split())
 
-    def caption(self, choice: dict[str, str]) -> Caption:
-        names = [name for _, name, _, _ in Formatter().parse(self.short) if name]
-        short = self.short.format_map(choice) if all(name in choice for name in names) else None
-        return Caption(self.sentence(choice), short)
+    def slots_in(self, text: str) -> set[str]:
+        """The slots that `text` speaks of: it says what one of them may say, little words aside.
+
+        What is found for a longer phrase is not searched again: "a blue hat" names no blue coat.
+        """
+        text, found = text.casefold(), set()
+        phrases = [
+            (" ".join(word for word in words.casefold().split() if word not in LITTLE), slot)
+            for slot, choices in self.slots.items()
+            for words in choices
+        ]
+        for phrase, slot in sorted(phrases, key=lambda pair: -len(pair[0])):
+            if phrase and (rest := re.sub(rf"\b{re.escape(phrase)}\b", " ", text)) != text:
+                text = rest
+                found.add(slot)
+        return found
 
 
 @torch.no_grad()
@@ -123,7 +153,7 @@ def best_choices(
     Coordinate ascent on the cosine similarity of the CLIP in `folder`, slot by slot: a few dozen
     sentences per picture instead of the thousands that the whole grammar has.
     """
-    clip = Clip(folder)
+    clip = read_clip(folder)
     pictures = clip.embed_images(images)
     choices = [{slot: words[0] for slot, words in grammar.slots.items()} for _ in images]
     for _ in range(ROUNDS):
@@ -137,6 +167,12 @@ def best_choices(
         if choices == before:
             break
     return choices
+
+
+@lru_cache(maxsize=1)  # one run captions many batches
+def read_clip(folder: Path) -> "Clip":
+    """`Clip(folder)`, read once."""
+    return Clip(folder)
 
 
 class Clip:

@@ -192,8 +192,9 @@ class NaNGuard:
 
     def on_step(self, state: Step) -> None:
         """Raise a NonFiniteError that names step, image, t and dtype."""
-        tensors = {"gradient": state.gradient, "result": state.canvas.tensors[0]}
-        for name, tensor in tensors.items():
+        tensors = [("gradient", state.gradient)]
+        tensors += [("result", tensor) for tensor in state.canvas.tensors]
+        for name, tensor in tensors:
             if tensor.isfinite().all():
                 continue
             message = f"The {name} is not finite at step {state.step} of {state.steps}"

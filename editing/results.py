@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
@@ -69,7 +69,7 @@ def claimed_folder(path: Path, *, named: bool, overwrite: bool = False) -> Itera
             taken, also when several runs start at once.
         named: whether the user asked for this very folder. If it holds a result already, that is an
             error unless `overwrite`.
-        overwrite: let the new result replace an older one, file by file.
+        overwrite: the folder may hold an older result; see `clear`.
     """
     made: list[Path] = []
     try:
@@ -130,6 +130,24 @@ def _entries(path: Path) -> list[Path]:
 
 def _result_names() -> set[str]:
     return {RESULT, CONFIG, *PICTURES, *(kind + suffix for kind, suffix in PICTURES.items())}
+
+
+def clear(folder: Path) -> None:
+    """Remove the result that a folder holds: `result.json`, then the pictures it lists."""
+    path = folder / RESULT
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        listed = [str(picture[kind]) for picture in record["pictures"] for kind in PICTURES]
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is not ours
+        listed = []
+    path.unlink(missing_ok=True)
+    inside = folder.resolve()
+    for file in (folder / name for name in listed):
+        if inside in file.resolve().parents:
+            file.unlink(missing_ok=True)
+            with suppress(OSError):  # another picture's is still there, or it is the result's own
+                if file.parent != folder:
+                    file.parent.rmdir()
 
 
 def write(path: Path, data: bytes) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import resources
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -80,8 +81,11 @@ def launch(words: list[str]) -> None:
                 raise  # Hydra names the job, runs the others and raises the first error in the end
             errors.append(error)
 
-    with _command_line(hydra_words(words, group_choices("prior"))):
-        hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")(job)()
+    # Hydra's sweeper keeps a folder of its own, which holds nothing that result.json does not.
+    with TemporaryDirectory() as sweep:
+        typed = hydra_words(words, group_choices("prior"))
+        with _command_line([*typed, f"hydra.sweep.dir={sweep}"]):
+            hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")(job)()
     if errors:
         raise errors[0]
 
@@ -116,11 +120,13 @@ def run(cfg: DictConfig, words: Sequence[str]) -> None:
     settings = read_settings(
         cfg,
         method=choices["method"],
-        prior=cfg.prior.path if "path" in cfg.prior else choices["prior"],
+        prior=cfg.prior.get("path") or choices["prior"],
         given=[word.lstrip("+~").partition("=")[0] for word in overrides],
     )
-    if hydra.mode == RunMode.MULTIRUN and settings.output is not None:
-        settings = replace(settings, parent=settings.output, output=None)
+    if hydra.mode == RunMode.MULTIRUN:
+        if settings.overwrite:
+            raise UserError("overwrite=true cannot be used with -m: every job has a new folder.")
+        settings = replace(settings, parent=settings.output or settings.parent, output=None)
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
 

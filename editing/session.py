@@ -40,7 +40,7 @@ class Picture:
     """One source picture and what becomes of it.
 
     Attributes:
-        index: its place in the run, which its random numbers depend on.
+        index: its place in the run.
         path: where it is.
         original: its width and height, upright, before resizing.
         size: width and height of the edit.
@@ -79,7 +79,10 @@ def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> N
     name = results.run_name(paths, settings.target, settings.method)
     output = Path(settings.output or Path(settings.parent) / name).expanduser()
     named = settings.output is not None
-    with results.claimed_folder(output, named=named, overwrite=settings.overwrite) as folder:
+    with (
+        _memory_advice(),
+        results.claimed_folder(output, named=named, overwrite=settings.overwrite) as folder,
+    ):
         prior = _load(settings)
         size = fitting_size(settings.size, prior)
         sizes = [fitted_size(*original, size, prior.size_multiple) for original in originals]
@@ -96,12 +99,26 @@ def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> N
     session.print_summary()
 
 
+@contextmanager
+def _memory_advice() -> Iterator[None]:
+    """Running out of memory, wherever it happens, becomes a sentence."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "The model and the pictures do not fit into the memory of the device: "
+            "try batch_size=1, a smaller size, or dtype=bf16."
+        ) from error
+
+
 def _load(settings: Settings) -> Any:
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()  # of reading files, a second at most
-    return load_prior(settings.prior, settings.device, settings.dtype)
+    prior = load_prior(settings.model, settings.device, settings.dtype)
+    prior.name = settings.prior
+    return prior
 
 
 def make_editor(settings: Settings, prior: Any) -> Editor:
@@ -140,7 +157,7 @@ class Session:
     folder: Path
     start: float
     status: str = "stopped"
-    finished: list[dict[str, Any]] = field(default_factory=list)
+    finished: dict[int, dict[str, Any]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     forward: int = 0
@@ -239,18 +256,12 @@ class Session:
         images: Float[Tensor, "B 3 H W"],
         callbacks: Sequence[Callback],
     ) -> Edit:
-        """Edit one batch; running out of memory becomes a sentence."""
+        """Edit one batch."""
         sources = [picture.prompt for picture in batch]
-        try:
-            prompts = self.prior.pair(source=sources, target=[self.settings.target] * len(batch))
-            generators = make_generators(self.settings.seed, [picture.index for picture in batch])
-            return self.editor(images, prompts, generators, callbacks)
-        except torch.OutOfMemoryError as error:
-            width, height = batch[0].size
-            raise UserError(
-                f"{len(batch)} pictures of {width}x{height} do not fit into the memory of the "
-                "device: try batch_size=1, a smaller size, or dtype=bf16."
-            ) from error
+        prompts = self.prior.pair(source=sources, target=[self.settings.target] * len(batch))
+        # The same index for all: what becomes of a picture depends on no other picture.
+        generators = make_generators(self.settings.seed, [0] * len(batch))
+        return self.editor(images, prompts, generators, callbacks)
 
     def keep(
         self, batch: list[Picture], images: Float[Tensor, "B 3 H W"], edit: Edit, trace: Trace
@@ -260,6 +271,8 @@ class Session:
         self.backward += edit.evaluations.backward
         settings = self.settings
         with self.timed("write"):
+            if settings.overwrite and not self.finished:
+                results.clear(self.folder)
             for row, picture in enumerate(batch):
                 text = results.edit_text(settings.method, picture.prompt, settings.target)
                 source, edited = to_image(images[row]), to_image(edit.images[row])
@@ -273,19 +286,16 @@ class Session:
                 }
                 for kind, data in contents.items():
                     _write(self.folder / picture.files[kind], data)
-                self.finished.append(
-                    {
-                        "source": str(picture.path),
-                        "source_size": list(picture.original),
-                        "edited_size": list(picture.size),
-                        "source_prompt": picture.prompt,
-                        "target_prompt": settings.target,
-                        "caption": picture.caption.full if picture.caption else None,
-                        "seed": [settings.seed, picture.index],
-                        "stopped": edit.stopped,
-                        **picture.files,
-                    }
-                )
+                self.finished[picture.index] = {
+                    "source": str(picture.path),
+                    "source_size": list(picture.original),
+                    "edited_size": list(picture.size),
+                    "source_prompt": picture.prompt,
+                    "target_prompt": settings.target,
+                    "caption": picture.caption.full if picture.caption else None,
+                    "stopped": edit.stopped,
+                    **picture.files,
+                }
 
     def write_records(self, config: dict[str, Any], command: str) -> None:
         """Write `config.yaml`, and `result.json` as the last file of the run."""
@@ -308,7 +318,7 @@ class Session:
             },
             "device": str(prior.device),
             "dtype": str(prior.dtype).removeprefix("torch."),
-            "pictures": sorted(self.finished, key=lambda picture: picture["seed"][1]),
+            "pictures": [self.finished[index] for index in sorted(self.finished)],
             "network_evaluations": {"forward": self.forward, "backward": self.backward},
             "seconds": {what: round(value, 3) for what, value in seconds.items()},
             "warnings": self.warnings,
@@ -320,17 +330,17 @@ class Session:
     def interrupted(self, count: int) -> str:
         """What to say after Ctrl-C, of `count` pictures."""
         if not self.finished:
-            return "Interrupted; nothing was written."
+            return "Interrupted; nothing of this edit was written."
         return f"Interrupted; {len(self.finished)} of {count} edits are kept in {self.folder}."
 
     def print_summary(self) -> None:
-        """Print what was made, how long it took and what it cost."""
-        for picture in self.finished:
-            print(f"Edited picture: {self.folder / picture['edited']}")
+        """Print how long it took, what it cost, and where what was made is."""
         print(
             f"{self.total:.1f} seconds, network evaluations: "
             f"{self.forward} forward, {self.backward} backward"
         )
+        for index in sorted(self.finished):
+            print(f"Edited picture: {self.folder / self.finished[index]['edited']}")
 
 
 def _write(path: Path, data: bytes) -> None:

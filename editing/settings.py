@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -31,7 +32,8 @@ class Settings:
         guidance: the scale in effect, None for a method without one.
         steps: number of optimisation steps.
         step_size: per element.
-        prior: name, folder or hub name of the model.
+        prior: name, folder or hub name of the model, as it was chosen.
+        model: what `load_prior` takes for it.
         seed: of the random numbers.
         size: shorter side of the edit in pixels, or None for the model's own.
         batch_size: how many pictures are edited at once.
@@ -53,6 +55,7 @@ class Settings:
     steps: int
     step_size: float
     prior: str
+    model: str
     seed: int
     size: int | None
     batch_size: int
@@ -94,7 +97,7 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
     return Settings(
         src=needed("src", cfg.src, "a picture, a folder or a glob, as in src=cat.png"),
         target=utf8("target", needed("target", cfg.target, TARGET)),
-        source=_given(cfg.source) and utf8("source", cfg.source),
+        source=None if cfg.source is None else utf8("source", cfg.source),
         output=_given(cfg.output),
         overwrite=flag("overwrite", cfg.overwrite),
         method=method,
@@ -104,6 +107,7 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         steps=whole("steps", fields["steps"], least=1),
         step_size=step_size,
         prior=prior,
+        model=model(prior, _mapping(cfg.prior)),
         seed=whole("seed", cfg.seed, least=0),
         size=None if cfg.size is None else whole("size", cfg.size, least=1, most=MAX_SIZE),
         batch_size=whole("batch_size", cfg.batch_size, least=1),
@@ -111,6 +115,13 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         dtype=str(cfg.dtype),
         captioner=str(cfg.captioner),
     )
+
+
+def model(name: str, config: dict[str, Any]) -> str:
+    """What `load_prior` takes for a choice of `prior`: its `folder`, `path` or `hub` name."""
+    if "folder" in config:  # relative to editing/priors
+        return str(Path(__file__).parent / "priors" / config["folder"])
+    return str(config.get("path") or config.get("hub") or name)
 
 
 def needed(name: str, value: Any, what: str) -> str:

@@ -73,16 +73,16 @@ def grammar(without: Collection[str] = ()) -> dict[str, Any]:
         without: slots to leave out, of `coat`, `worn` and `place`.
     """
     slots = {
-        "style": list(STYLES),
+        "style": [SYNONYMS[style][0] for style in STYLES],
         "coat": ["", *COATS[1:]],
         "species": list(SPECIES),
         "worn": [
             "",
-            *(f" with a {color} {thing}" for thing in ("hat", "scarf") for color in COLORS),
+            *(f"with a {color} {thing}" for thing in ("hat", "scarf") for color in COLORS),
         ],
         "place": [SYNONYMS[place][0] for place in PLACES],
     }
-    template = "a {style} of a {coat} {species}{worn} {place}"
+    template = "{style} a {coat} {species} {worn} {place}"
     for slot in without:
         del slots[slot]
         template = " ".join(template.replace(f"{{{slot}}}", "").split())
@@ -99,9 +99,9 @@ def one_slot_captions() -> dict[str, list[list[str]]]:
     slots = grammar()["slots"]
     rows = {"species": [[f"a photo of a {species}" for species in SPECIES]]}
     patterns = {
-        "style": "a {value} of a {species}",
+        "style": "{value} a {species}",
         "coat": "a photo of a {value} {species}",
-        "worn": "a photo of a {species}{value}",
+        "worn": "a photo of a {species} {value}",
         "place": "a photo of a {species} {value}",
     }
     for slot, pattern in patterns.items():
@@ -115,6 +115,6 @@ def one_slot_captions() -> dict[str, list[list[str]]]:
 def slot_value(scene: Scene, slot: str) -> int:
     """Which of the grammar's values for `slot` is true of `scene`."""
     if slot == "worn":
-        words = "" if scene.worn == "none" else f" with a {scene.worn_color} {scene.worn}"
+        words = "" if scene.worn == "none" else f"with a {scene.worn_color} {scene.worn}"
         return list(grammar()["slots"]["worn"]).index(words)
     return CHOICES[slot].index(getattr(scene, slot))

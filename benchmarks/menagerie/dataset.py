@@ -20,7 +20,7 @@ from torchvision.utils import save_image
 from tqdm import tqdm
 
 from benchmarks.menagerie.render import FIELD_OF_VIEW, camera_to_world, render
-from benchmarks.menagerie.scene import Number, Scene, sample_scene
+from benchmarks.menagerie.scene import TRAIN_SEEDS, Number, Scene, sample_scene
 from editing.results import to_json, write
 
 SHARD = 250  # scenes in a file
@@ -47,7 +47,12 @@ def shards(out: Path, count: int, size: int, first_seed: int = 0, workers: int =
     """Renders the scenes `first_seed .. first_seed + count` into files of `SHARD` scenes.
 
     Those already there are kept. Returns all of them, in seed order.
+
+    Raises:
+        ValueError: these are not all seeds to train on.
     """
+    if first_seed + count > TRAIN_SEEDS.stop:
+        raise ValueError(f"Scenes to train on have seeds below {TRAIN_SEEDS.stop}: take fewer.")
     out.mkdir(parents=True, exist_ok=True)
     firsts = range(first_seed, first_seed + count, SHARD)
     jobs = [(out / f"{size}px-{first:07d}.safetensors", first) for first in firsts]

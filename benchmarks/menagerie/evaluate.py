@@ -12,13 +12,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 from torchvision.utils import make_grid
-from transformers import CLIPModel, CLIPSegForImageSegmentation, CLIPTokenizer
+from transformers import CLIPSegForImageSegmentation, CLIPTokenizer
 
 from benchmarks import options
 from benchmarks.menagerie.captions import caption
 from benchmarks.menagerie.dataset import draw, png
 from benchmarks.menagerie.scene import SPECIES, TEST_SEEDS, Scene, sample_scene
 from benchmarks.menagerie.stages import EMBEDDED, normalized
+from editing.caption import Clip
 from editing.results import write
 
 GUIDANCE, STEPS = 3.0, 40  # of the generated samples
@@ -39,21 +40,17 @@ class SpeciesClassifier:
         size: of the pictures it was trained on, in pixels.
     """
 
+    @torch.no_grad()
     def __init__(self, folder: Path) -> None:
-        self.clip = CLIPModel.from_pretrained(folder / "clip", dtype=torch.float32).eval()
-        self.size: int = self.clip.config.vision_config.image_size
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        prompts = [f"a photo of a {species}" for species in SPECIES]
-        self.ids = tokenizer(prompts, padding="max_length", return_tensors="pt").input_ids
+        self.clip = Clip(folder)
+        self.size: int = self.clip.model.config.vision_config.image_size
+        self.named = self.clip.embed_texts([f"a photo of a {species}" for species in SPECIES])
 
     @torch.no_grad()
     def __call__(self, images: Float[Tensor, "B 3 S S"]) -> Int64[Tensor, " B"]:
         """Indices into SPECIES of pictures in [0, 1]."""
-        logits = [
-            self.clip(input_ids=self.ids, pixel_values=normalized(batch)).logits_per_image
-            for batch in images.split(64)
-        ]
-        return torch.cat(logits).argmax(1)
+        pictures = torch.cat([self.clip.embed_images(batch) for batch in images.split(64)])
+        return (pictures @ self.named.T).argmax(1)
 
 
 def species_index(scenes: list[Scene]) -> Int64[Tensor, " B"]:
@@ -122,7 +119,7 @@ def main(argv: list[str] | None = None) -> None:
     data = draw(scenes, classify.size)
     images, masks = data["image"].float() / 255, data["animal"].float() / 255
     truth = species_index(scenes)
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     drawn = f"{len(seeds)} (seeds {seeds[0]} to {seeds[-1]})"
     print(f"held-out scenes                      {drawn}")

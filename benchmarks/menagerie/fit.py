@@ -65,6 +65,7 @@ def fit(
     checkpoint: Path,
     device: torch.device,
     seed: int = 0,
+    base: str = "",
 ) -> tuple[nn.Module, Progress]:
     """Trains `model` in place until the plan's minutes are spent; returns it with averaged weights.
 
@@ -80,31 +81,37 @@ def fit(
         checkpoint: file of the stage; its stem names the stage, and its log is beside it.
         device: where the model is.
         seed: of all that is drawn.
+        base: digest of the frozen parts that the stage stands on.
 
     Raises:
+        ValueError: the checkpoint was made on another `base`.
         FloatingPointError: the loss is not finite; the last checkpoint is kept.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    parameters = list(named.values())
     optimizer = torch.optim.AdamW(
         parameters, plan.rate, (0.9, 0.99), weight_decay=plan.weight_decay
     )
-    mean = [p.detach().clone() for p in parameters]
+    mean = {name: p.detach().clone() for name, p in named.items()}
     progress = Progress()
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
+        if state["base"] != base:
+            raise ValueError(f"{checkpoint} was trained on other parts of the model: delete it.")
         with torch.no_grad():
-            for p, saved in zip(parameters, state["parameters"], strict=True):
-                p.copy_(saved)
-        mean = state["mean"]
-        optimizer.load_state_dict(state["optimizer"])
+            for name, p in named.items():
+                p.copy_(state["parameters"][name])
+        mean = {name: state["mean"][name] for name in named}
+        optimizer.state.update({p: state["optimizer"][name] for name, p in named.items()})
         progress = Progress(**state["progress"])
 
     def save() -> None:
         state = {
-            "parameters": [p.detach() for p in parameters],
+            "parameters": {name: p.detach() for name, p in named.items()},
             "mean": mean,
-            "optimizer": optimizer.state_dict(),
+            "optimizer": {name: optimizer.state[p] for name, p in named.items()},
             "progress": vars(progress),
+            "base": base,
         }
         buffer = BytesIO()
         torch.save(state, buffer)
@@ -127,7 +134,7 @@ def fit(
         optimizer.step()
         optimizer.zero_grad()
         decay = min(plan.average, (1 + progress.step) / (10 + progress.step))
-        torch._foreach_lerp_(mean, [p.detach() for p in parameters], 1 - decay)
+        torch._foreach_lerp_(list(mean.values()), [p.detach() for p in parameters], 1 - decay)
         progress.step += 1
         progress.samples += plan.batch
         now = time.monotonic()
@@ -148,6 +155,6 @@ def fit(
             saved_at = now
     save()
     with torch.no_grad():
-        for p, averaged in zip(parameters, mean, strict=True):
-            p.copy_(averaged)
+        for name, p in named.items():
+            p.copy_(mean[name])
     return model.eval(), progress

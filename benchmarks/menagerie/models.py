@@ -40,9 +40,9 @@ _VISION: dict[str, Any] = {
     "intermediate_size": 512,
     "num_hidden_layers": 4,
     "num_attention_heads": 4,
-    "patch_size": 8,
     "hidden_act": "quick_gelu",
 }
+PATCHES = 8  # of CLIP, along each side of a picture
 _PROJECTION = 96
 
 
@@ -82,7 +82,9 @@ def _text_config(tokenizer: CLIPTokenizer) -> dict[str, Any]:
 def clip(tokenizer: CLIPTokenizer, size: int) -> CLIPModel:
     """CLIP for pictures of `size` pixels, randomly initialised."""
     text = CLIPTextConfig(**_text_config(tokenizer))
-    vision = CLIPVisionConfig(**_VISION, image_size=size, projection_dim=_PROJECTION)
+    vision = CLIPVisionConfig(
+        **_VISION, image_size=size, patch_size=size // PATCHES, projection_dim=_PROJECTION
+    )
     return CLIPModel(
         CLIPConfig(
             text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=_PROJECTION
@@ -116,10 +118,10 @@ def segmenter(model: CLIPModel, tokenizer: CLIPTokenizer) -> CLIPSegForImageSegm
     The patches are half as large as CLIP's: legs and tails are thinner than those. The text tower
     is frozen, the vision tower is not.
     """
-    patch, size = _VISION["patch_size"] // 2, model.config.vision_config.image_size
+    size = model.config.vision_config.image_size
     config = CLIPSegConfig(
         text_config=_text_config(tokenizer),
-        vision_config={**_VISION, "image_size": size, "patch_size": patch},
+        vision_config={**_VISION, "image_size": size, "patch_size": size // PATCHES // 2},
         projection_dim=_PROJECTION,
         extract_layers=[0, 1, 2, 3],
         reduce_dim=96,
@@ -153,16 +155,17 @@ def _halved_patches(model: CLIPModel) -> dict[str, Tensor]:
     return state
 
 
-def vae() -> AutoencoderKL:
-    """Pictures to latents of 4 channels at a quarter of the size."""
+def vae(size: int = 64) -> AutoencoderKL:
+    """Pictures of `size` pixels to latents of 4 channels: 16 x 16 of them from 64 pixels on."""
+    channels = (32, 64, 96, *[96] * (max(size, 64).bit_length() - 7))
     return AutoencoderKL(
-        block_out_channels=(32, 64, 96),
+        block_out_channels=channels,
         layers_per_block=1,
         latent_channels=4,
         norm_num_groups=16,
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        sample_size=64,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        sample_size=size,
         mid_block_add_attention=False,
     )
 

@@ -50,11 +50,11 @@ def camera_to_world(
 
     Args:
         scene: its own camera gives distance and aim.
-        azimuth: degrees around the animal, from the scene's camera to its right.
+        azimuth: degrees around the animal, from the scene's camera on to its right.
         elevation: degrees above the horizon, instead of the scene's.
     """
     e = math.radians(scene.elevation if elevation is None else elevation)
-    a = math.radians(azimuth)
+    a = math.radians(scene.azimuth + azimuth)
     backward = torch.tensor([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)])
     right = torch.tensor([math.cos(a), 0.0, -math.sin(a)])
     up = torch.linalg.cross(backward, right)

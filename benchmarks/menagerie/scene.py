@@ -58,6 +58,7 @@ class Scene:
     gait: Number = 0.0  # swing of the legs, -1..1
     tail_raise: Number = 0.0  # -1..1
     tail_sway: Number = 0.0  # -1..1
+    azimuth: Number = 0.0  # of the camera, around the animal to its right; samples have 0
     elevation: Number = 10.0  # of the camera above the horizon
     distance: Number = 3.3  # of the camera from the animal
     pan: Number = 0.0  # where the camera aims, to the side of the animal, in body lengths

@@ -20,20 +20,20 @@ from jaxtyping import Bool, Float, Int64
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from benchmarks.menagerie import models
 from benchmarks.menagerie.captions import caption, grammar, one_slot_captions, slot_value
 from benchmarks.menagerie.dataset import draw, load_shards
 from benchmarks.menagerie.fit import Plan, Progress, fit
 from benchmarks.menagerie.scene import SPECIES, VALIDATION_SEEDS, sample_scene
-from editing.caption import Grammar, best_choices
+from editing.caption import Grammar, best_choices, read_clip
 from editing.results import to_json, write
 
 EMBEDDED = Path(__file__).parents[2] / "editing" / "priors" / "menagerie"
 MIN_SNR = 5.0
 SURE = 0.75  # of the time CLIP must fill a slot rightly for the captioner to speak of it
 ANIMAL_WEIGHT = 4.0  # of the VAE's error on the animal, beyond that of the surroundings
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Options:
     threads: int = 0  # 0: torch's choice
     workers: int = 2  # processes that render
     seed: int = 0
-    minutes: float = 0.0  # of the one stage named, instead of its share of the budget
+    minutes: float = 0.0  # of each stage, instead of its share of the budget
     freeze_text: bool = False  # stage=clip goes on without moving what a UNet was trained on
 
 
@@ -110,8 +110,8 @@ def _tokens(tokenizer: CLIPTokenizer, texts: list[str], device: torch.device) ->
 
 def normalized(images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
     """[0, 1] pictures as CLIP takes them."""
-    mean = torch.tensor(CLIP_MEAN, device=images.device)[:, None, None]
-    std = torch.tensor(CLIP_STD, device=images.device)[:, None, None]
+    mean = torch.tensor(OPENAI_CLIP_MEAN, device=images.device)[:, None, None]
+    std = torch.tensor(OPENAI_CLIP_STD, device=images.device)[:, None, None]
     return (images - mean) / std
 
 
@@ -121,9 +121,18 @@ def _fit(
     loss: Callable[[nn.Module, torch.Generator], Tensor],
     plan: Plan,
     options: Options,
+    base: str = "",
 ) -> tuple[nn.Module, Progress]:
     checkpoint = Path(options.work) / f"{stage}.pt"
-    return fit(model, loss, plan, checkpoint, torch.device(options.device), options.seed)
+    return fit(model, loss, plan, checkpoint, torch.device(options.device), options.seed, base)
+
+
+def _digest(*folders: Path) -> str:
+    """Of the weights in the folders: names a frozen part that a stage was trained on."""
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in folders for path in folder.glob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _autocast(device: torch.device) -> torch.autocast:
@@ -131,13 +140,15 @@ def _autocast(device: torch.device) -> torch.autocast:
 
 
 def train_tokenizer(options: Options, out: Path) -> None:
-    """Learns the vocabulary from captions alone; needs no renders."""
+    """Learns the vocabulary from captions alone; needs no renders. One that is there stays."""
+    if (out / "tokenizer").exists():
+        return
     rng = random.Random(options.seed)
     tokenizer = models.train_tokenizer(caption(sample_scene(seed), rng) for seed in range(30_000))
     tokenizer.save_pretrained(out / "tokenizer")
     models.scheduler().save_pretrained(out / "scheduler")
     models.write_model_index(out)
-    (out / "grammar.json").write_text(json.dumps(grammar(), indent=1) + "\n")
+    _update_json(out / "grammar.json", grammar())
 
 
 def train_clip(options: Options, out: Path, minutes: float) -> Progress:
@@ -150,6 +161,10 @@ def train_clip(options: Options, out: Path, minutes: float) -> Progress:
     world, tokenizer = World(options), CLIPTokenizer.from_pretrained(out / "tokenizer")
     torch.manual_seed(options.seed)
     model = models.clip(tokenizer, options.size).to(world.device)
+    if options.freeze_text:
+        text = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32)
+        models.set_text_encoder(model, text)
+        model.text_model.requires_grad_(False)
     plan = Plan(minutes, batch=128, rate=1e-3, weight_decay=0.05)
     slots = one_slot_captions()
     asked = [sentence for rows in slots.values() for row in rows for sentence in row]
@@ -160,7 +175,6 @@ def train_clip(options: Options, out: Path, minutes: float) -> Progress:
     }
 
     def loss(m: nn.Module, generator: torch.Generator) -> Tensor:
-        m.text_model.requires_grad_(not options.freeze_text)
         index, flip = world.draw(plan.batch, generator)
         ids = _tokens(tokenizer, world.captions(index, generator), world.device)
         with _autocast(world.device):
@@ -180,10 +194,7 @@ def train_clip(options: Options, out: Path, minutes: float) -> Progress:
 
     trained, progress = _fit("clip", model, loss, plan, options)
     assert isinstance(trained, CLIPModel)
-    if options.freeze_text:
-        text = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32)
-        models.set_text_encoder(trained, text)
-    else:
+    if not options.freeze_text:
         _half(models.text_encoder(trained), out / "text_encoder")
     _half(trained, out / "clip")
     _record_grammar(options, out)
@@ -195,6 +206,7 @@ def _record_grammar(options: Options, out: Path) -> None:
     scenes = [sample_scene(seed) for seed in VALIDATION_SEEDS[:128]]
     images = draw(scenes, options.size)["image"].float() / 255
     spoken = grammar()
+    read_clip.cache_clear()  # CLIP has just been written anew
     choices = best_choices(images, out, Grammar(spoken["template"], spoken["slots"]))
     unsure = []
     for slot in ("coat", "worn", "place"):
@@ -217,7 +229,7 @@ def train_vae(options: Options, out: Path, minutes: float) -> Progress:
     """
     world = World(options)
     torch.manual_seed(options.seed)
-    model = models.vae().to(world.device, memory_format=torch.channels_last)
+    model = models.vae(options.size).to(world.device, memory_format=torch.channels_last)
     plan = Plan(minutes, batch=8, rate=1e-3, weight_decay=0.0)
 
     def loss(m: nn.Module, generator: torch.Generator) -> Tensor:
@@ -261,10 +273,8 @@ def _record_familiar(vae: AutoencoderKL, options: Options, out: Path) -> None:
 
 def _kept_latents(vae: AutoencoderKL, world: World, options: Options, out: Path) -> Tensor:
     """What `_latents` returns, kept in the work folder for the next session."""
-    digest = hashlib.sha256(str(len(world)).encode())
-    for path in sorted((out / "vae").glob("*.safetensors")):
-        digest.update(path.read_bytes())
-    kept = Path(options.work) / f"latents-{digest.hexdigest()[:16]}.safetensors"
+    name = f"latents-{options.size}px-{len(world)}-{_digest(out / 'vae')}.safetensors"
+    kept = Path(options.work) / name
     if not kept.exists():
         write(kept, save({"latents": _latents(vae, world).cpu()}))
     return load_file(kept)["latents"].to(world.device)
@@ -289,14 +299,14 @@ def train_unet(options: Options, out: Path, minutes: float) -> Progress:
     """v-prediction with min-SNR weights (Hang et al. 2023, Eq. 8) and one prompt in ten dropped."""
     world, tokenizer = World(options), CLIPTokenizer.from_pretrained(out / "tokenizer")
     device = world.device
-    vae = AutoencoderKL.from_pretrained(out / "vae", torch_dtype=torch.float32)
+    vae = AutoencoderKL.from_pretrained(out / "vae")
     vae = vae.to(device, memory_format=torch.channels_last).eval()
     text = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32)
     text = text.requires_grad_(False).to(device).eval()
     latents = _kept_latents(vae, world, options, out).float() * vae.config.scaling_factor
     alpha_bar = models.scheduler().alphas_cumprod
     torch.manual_seed(options.seed)
-    model = models.unet(options.size // 4).to(device, memory_format=torch.channels_last)
+    model = models.unet(latents.shape[-1]).to(device, memory_format=torch.channels_last)
     plan = Plan(minutes, batch=32, rate=6e-4, average=0.9995)
 
     def loss(m: nn.Module, generator: torch.Generator) -> Tensor:
@@ -321,7 +331,8 @@ def train_unet(options: Options, out: Path, minutes: float) -> Progress:
         weight = snr.clamp(max=MIN_SNR) / (snr + 1)
         return (weight * (v - (a * e - s * z)).square()).mean()
 
-    trained, progress = _fit("unet", model, loss, plan, options)
+    base = _digest(out / "text_encoder", out / "vae")
+    trained, progress = _fit("unet", model, loss, plan, options, base)
     assert isinstance(trained, UNet2DConditionModel)
     _half(trained, out / "unet")
     return progress
@@ -363,9 +374,10 @@ def train_segmenter(options: Options, out: Path, minutes: float) -> Progress:
         p = logits.sigmoid()
         overlap = 2 * (p * wanted).sum((1, 2)) + 1
         dice = 1 - overlap / (p.sum((1, 2)) + wanted.sum((1, 2)) + 1)
-        return F.binary_cross_entropy_with_logits(logits, wanted) + 0.3 * dice.mean()
+        return F.binary_cross_entropy_with_logits(logits, wanted) + dice.mean()
 
-    trained, progress = _fit("segmenter", model, loss, plan, options)
+    base = _digest(out / "text_encoder")
+    trained, progress = _fit("segmenter", model, loss, plan, options, base)
     _half(trained, out / "segmenter")
     return progress
 

@@ -4,13 +4,14 @@
 
 Stages run in order, each resumable: run the same command again after a stop, or with more minutes
 to go on. Each stage writes its part of the model, in half precision, as soon as it is trained;
-`work` holds renders and checkpoints. On a GPU the same command trains with `device=cuda`.
+`work` holds renders and checkpoints. Once the UNet has begun, what it stands on stays: the VAE and
+CLIP's text tower. On a GPU the same command trains with `device=cuda`.
 """
 
+import dataclasses
 import hashlib
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def _record(out: Path, stage: str, progress: Progress, opts: Options) -> None:
     path = out / "training.json"
     record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     record[stage] = {
-        **asdict(progress),
+        **dataclasses.asdict(progress),
         "scenes": opts.scenes,
         "size": opts.size,
         "seed": opts.seed,
@@ -59,7 +60,15 @@ def main(argv: list[str] | None = None) -> None:
             train_tokenizer(opts, out)
             continue
         minutes = opts.minutes or SHARES[stage] * opts.budget_minutes
-        _record(out, stage, TRAIN[stage](opts, out, minutes), opts)
+        if (work / "unet.pt").exists() and stage in ("clip", "vae"):
+            opts = dataclasses.replace(opts, freeze_text=True)
+            if stage == "vae":
+                print(f"vae: stays as it is, for {work / 'unet.pt'} was trained on its latents")
+                continue
+        try:
+            _record(out, stage, TRAIN[stage](opts, out, minutes), opts)
+        except ValueError as error:
+            raise SystemExit(str(error)) from error
     digest = hashlib.sha256()
     for path in sorted(out.rglob("*.safetensors")):
         digest.update(path.read_bytes())

@@ -27,10 +27,12 @@ from benchmarks.menagerie.scene import SPECIES, TEST_SEEDS, VALIDATION_SEEDS, Sc
 from benchmarks.menagerie.stages import EMBEDDED
 from editing import DistillationEditor, load_prior, session
 from editing.results import write
-from editing.settings import read_settings
+from editing.run import group_choices
+from editing.settings import read_settings, suggestion
 from samplers.random import make_generators
 
 OTHERS = SPECIES[1:]
+SPLITS = {"test": TEST_SEEDS, "validation": VALIDATION_SEEDS}
 _HEADER = """\
 | method       | target species | background PSNR | PSNR to exact | seconds | evaluations |
 | ---          | ---            | ---             | ---           | ---     | ---         |"""
@@ -68,10 +70,9 @@ class Case:
 
 def cases(cats: int, split: str = "test") -> list[Case]:
     """Photo-like cats in their own coat, wearing nothing, at held-out seeds."""
-    seeds = {"test": TEST_SEEDS, "validation": VALIDATION_SEEDS}[split]
     sources = [
         sample_scene(s, species="cat", coat="natural", worn="none", style="photo")
-        for s in seeds[:cats]
+        for s in SPLITS[split][:cats]
     ]
     return [Case(source, source.replace(species=other)) for source in sources for other in OTHERS]
 
@@ -131,6 +132,12 @@ def _joined(renderings: list[Rendering]) -> Rendering:
 
 def main(argv: list[str] | None = None) -> None:
     opts = options.read(Options, __doc__, argv)
+    methods, known = opts.methods.split(","), list(group_choices("method"))
+    for method in methods:
+        if method not in known:
+            raise SystemExit(f"There is no method {method!r}: {suggestion(method, known)}")
+    if opts.split not in SPLITS:
+        raise SystemExit(f"There is no split {opts.split!r}: there are {', '.join(SPLITS)}.")
     todo = cases(opts.cats, opts.split)
     classify = SpeciesClassifier(EMBEDDED)
     source = _joined([render([case.source], classify.size) for case in todo])
@@ -150,7 +157,7 @@ def main(argv: list[str] | None = None) -> None:
     print_row("source", source.image, 0.0, 0.0)
     print_row("exact answer", answer.image, 0.0, 0.0)
     rows = [source.image, answer.image]
-    for method in opts.methods.split(","):
+    for method in methods:
         editor = make_editor(method, opts)
         pictures, seconds, evaluations = edit_all(editor, todo, source.image, opts)
         print_row(method, pictures, seconds, evaluations)

@@ -18,13 +18,13 @@ PREDICTIONS = ("epsilon", "v_prediction")
 class DiffusionPrior(Prior):
     """A UNet that predicts noise or v in the latent space of a VAE, conditioned on CLIP text.
 
-    UNet and text encoder run in ``unet.dtype``; the VAE, the noise schedule, guidance and all that
-    enters or leaves the network are float32. The modules are moved and frozen in place.
+    The UNet runs in ``unet.dtype``; the text encoder, the VAE, the noise schedule, guidance and all
+    that enters or leaves the network are float32. The modules are moved and frozen in place.
 
     Args:
         unet: diffusers ``UNet2DConditionModel``.
         vae: diffusers ``AutoencoderKL`` in float32.
-        text_encoder: transformers ``CLIPTextModel``.
+        text_encoder: transformers ``CLIPTextModel`` in float32.
         tokenizer: its ``CLIPTokenizer``.
         alphas_cumprod: alpha-bar of the noise schedule, (T,).
         prediction_type: what the network predicts, ``epsilon`` or ``v_prediction``.
@@ -79,7 +79,7 @@ class DiffusionPrior(Prior):
         self.shift = float(vae.config.shift_factor or 0.0)
         self.latent_channels = int(vae.config.latent_channels)
         self.vae_factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.size_multiple = self.vae_factor * 2 ** (len(unet.config.block_out_channels) - 1)
+        self.size_multiple = self.vae_factor  # diffusers' UNets take latents of any size
         self.image_size = int(unet.config.sample_size) * self.vae_factor
 
     def alpha_sigma(
@@ -116,7 +116,8 @@ class DiffusionPrior(Prior):
         text: Float[Tensor, "N tokens width"],
     ) -> Float[Tensor, "N C h w"]:
         """The UNet's own prediction, float32 in and out."""
-        output = self.unet(z_t.to(self.dtype), t, encoder_hidden_states=text, return_dict=False)[0]
+        z_t, text = z_t.to(self.dtype), text.to(self.dtype)
+        output = self.unet(z_t, t, encoder_hidden_states=text, return_dict=False)[0]
         record_evaluations(self, output)
         return output.float()
 

@@ -74,7 +74,7 @@ def load_prior(
     try:
         unet = read(UNet2DConditionModel, "unet", torch_dtype=network_dtype)
         vae = read(AutoencoderKL, "vae", torch_dtype=torch.float32)
-        text_encoder = read(CLIPTextModel, "text_encoder", dtype=network_dtype)
+        text_encoder = read(CLIPTextModel, "text_encoder", dtype=torch.float32)
         tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
         # DDPM computes alpha-bar from the betas of any scheduler's config, zero-SNR included
         scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")

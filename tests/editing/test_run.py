@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from editing import run, session
+from editing.caption import Grammar
 from editing.images import read_picture, to_tensor
 from editing.run import main
 
@@ -64,7 +65,7 @@ def test_one_edit(edit: Callable[..., Any], tmp_path: Path, tiny_sd: Path) -> No
     assert (result["device"], result["dtype"], result["warnings"]) == ("cpu", "float32", [])
     assert result["seconds"]["total"] >= result["seconds"]["edit"] > 0
     (picture,) = result["pictures"]
-    assert picture["seed"] == [3, 0]
+    assert result["seed"] == 3
     assert picture["edited_size"] == [48, 32]
     assert picture["caption"] is None
 
@@ -134,7 +135,7 @@ def test_prompts_arrive_as_typed(edit: Callable[..., Any], tmp_path: Path, targe
 
 
 def test_a_folder_of_pictures(edit: Callable[..., Any], tmp_path: Path) -> None:
-    """Mixed sizes are grouped, order is natural, and the batch does not change a result."""
+    """Mixed sizes are grouped, order is natural; no picture changes what becomes of another."""
     pictures = tmp_path / "my pictures"
     pictures.mkdir()
     for number, shape in ((10, (48, 32)), (2, (32, 32)), (1, (48, 32))):
@@ -147,15 +148,15 @@ def test_a_folder_of_pictures(edit: Callable[..., Any], tmp_path: Path) -> None:
         "cat2.png",
         "cat10.png",
     ]
-    assert [picture["seed"] for picture in result["pictures"]] == [[0, 0], [0, 1], [0, 2]]
     assert result["network_evaluations"] == {"forward": 3 * 2 * 4, "backward": 0}
-    assert edit(*options, "output=alone", "batch_size=1").code == 0
+    assert edit(*options, "output=one by one", "batch_size=1").code == 0
     for name in ("cat1", "cat2", "cat10"):
+        assert edit(f"src=my pictures/{name}.png", *options[1:], f"output={name}").code == 0
         together = read_picture(tmp_path / "together" / "edited" / f"{name}.png")
-        alone = read_picture(tmp_path / "alone" / "edited" / f"{name}.png")
         assert together.size == Image.open(pictures / f"{name}.png").size
-        difference = np.asarray(together, dtype=int) - np.asarray(alone, dtype=int)
-        assert np.abs(difference).max() <= 1
+        for other in (f"one by one/edited/{name}.png", f"{name}/edited.png"):
+            alone = np.asarray(read_picture(tmp_path / other), dtype=int)
+            assert np.abs(np.asarray(together, dtype=int) - alone).max() <= 1
 
 
 def test_a_second_run_gets_its_own_folder(edit: Callable[..., Any], tmp_path: Path) -> None:
@@ -177,13 +178,24 @@ def test_a_named_result_is_only_overwritten_when_told(
     assert result_of(tmp_path / "out")["seed"] == 1
 
 
+def test_nothing_of_an_overwritten_result_remains(edit: Callable[..., Any], tmp_path: Path) -> None:
+    noise_picture(48, 32, seed=1).save("dog.png")
+    assert edit("src=*.png", "output=out", "method=dds").code == 0
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    failed = edit("output=out", "prior=/no/model", "overwrite=true")
+    assert failed.code == 2 and len(result_of(tmp_path / "out")["pictures"]) == 2
+    assert edit("output=out", "method=dds", "overwrite=true").code == 0
+    names = {"edited.png", "side_by_side.png", "trace.gif", "config.yaml", "result.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*names, "notes.txt"}
+
+
 def test_sizes_fit_the_model(edit: Callable[..., Any], tmp_path: Path) -> None:
     noise_picture(30, 101).save("tall.png")
     assert edit("src=tall.png", "size=16", "output=out", "method=dds").code == 0
     (picture,) = result_of(tmp_path / "out")["pictures"]
     assert picture["source_size"] == [30, 101]
-    assert picture["edited_size"] == [16, 48]  # 53.9 rounded down to a multiple of 8
-    assert Image.open(tmp_path / "out" / "edited.png").size == (16, 48)
+    assert picture["edited_size"] == [16, 52]  # 53.9 rounded down to a multiple of 4
+    assert Image.open(tmp_path / "out" / "edited.png").size == (16, 52)
 
 
 def test_defaults_of_the_prior_lie_between_command_line_and_method(
@@ -208,13 +220,17 @@ def test_defaults_of_the_prior_lie_between_command_line_and_method(
 def test_a_missing_source_is_captioned_and_printed(
     edit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caption = session.Caption("a photo of a gray cat on a beach", "a cat")
+    slots = {"species": "cat", "place": "on a beach"}
+    grammar = Grammar("a photo of a gray {species} {place}", {k: [v] for k, v in slots.items()})
+    caption = session.Caption("a photo of a gray cat on a beach", grammar, slots)
     monkeypatch.setattr(session, "describe", lambda images, *_: [caption] * len(images))
     outcome = edit("method=dds", without=("source",))
     assert outcome.code == 0, outcome.err
-    assert "captioned: a cat (seen: a photo of a gray cat on a beach)" in outcome.out
+    assert (
+        "captioned: a photo of a gray cat (seen: a photo of a gray cat on a beach)" in outcome.out
+    )
     (picture,) = result_of(tmp_path / "results" / "cat-a_pig-dds")["pictures"]
-    assert picture["source_prompt"] == "a cat"
+    assert picture["source_prompt"] == "a photo of a gray cat"
     assert picture["caption"] == "a photo of a gray cat on a beach"
 
 
@@ -284,7 +300,7 @@ def test_ctrl_c_before_anything_is_finished_leaves_nothing(
 ) -> None:
     outcome = edit_of_two(edit, monkeypatch, KeyboardInterrupt(), at=1)
     assert outcome.code == 130
-    assert outcome.err == "Interrupted; nothing was written.\n"
+    assert outcome.err == "Interrupted; nothing of this edit was written.\n"
     assert not (tmp_path / "out").exists()
 
 
@@ -342,11 +358,23 @@ def test_multirun_runs_every_combination(edit: Callable[..., Any], tmp_path: Pat
         ("sds", 2),
     ]
     assert {r["pictures"][0]["target_prompt"] for r in results} == {"a pig, or a cow"}
+    assert len(list((tmp_path / "results").iterdir())) == 4
+
+
+def test_a_multirun_that_cannot_begin_leaves_nothing(
+    edit: Callable[..., Any], tmp_path: Path
+) -> None:
+    for words in (("src=dog.png",), ("overwrite=true",), ("src=dog.png", "output=out")):
+        outcome = edit("-m", "seed=0,1", *words)
+        assert outcome.code == 2
+        assert "dog.png" in outcome.err or "overwrite=true" in outcome.err
+        assert [path.name for path in tmp_path.iterdir()] == ["cat.png"]
 
 
 def test_output_holds_all_results_of_a_multirun(edit: Callable[..., Any], tmp_path: Path) -> None:
     outcome = edit("-m", "method=dds", "seed=1,2", "output=all, of them")
     assert outcome.code == 0, outcome.err
+    assert not (tmp_path / "results").exists()
     names = ["cat-a_pig-dds", "cat-a_pig-dds-2"]
     assert sorted(path.name for path in (tmp_path / "all, of them").iterdir()) == names
     seeds = [result_of(tmp_path / "all, of them" / name)["seed"] for name in names]
@@ -396,7 +424,7 @@ def test_the_command_as_it_is_typed(tmp_path: Path, tiny_sd: Path) -> None:
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "results" / "cat-a_pig_pink_in_the_cat_s_place-ids"
     assert result_of(folder)["pictures"][0]["target_prompt"] == "a pig, pink, in the cat's place"
-    assert done.stdout.startswith("Edited picture: ")
+    assert done.stdout.splitlines()[-1].startswith("Edited picture: ")
 
     bad = shell('python -m editing.run method=idss src=cat.png target="a pig"')
     assert bad.returncode == 2

@@ -99,7 +99,9 @@ def test_the_seed_decides_what_is_drawn(tmp_path: Path) -> None:
 def test_averaged_weights_lag_behind_the_raw_ones(tmp_path: Path) -> None:
     model, _ = fit(toy(), loss, plan(20), tmp_path / "toy.pt", CPU)
     state = torch.load(tmp_path / "toy.pt", weights_only=True)
-    raw, mean = (torch.cat([p.flatten() for p in state[k]]) for k in ("parameters", "mean"))
+    raw, mean = (
+        torch.cat([p.flatten() for p in state[k].values()]) for k in ("parameters", "mean")
+    )
     assert torch.equal(weights(model), mean)
     assert (raw - mean).abs().max() > 1e-3
     target = torch.cat([WEIGHT[0], torch.zeros(1)])
@@ -113,6 +115,25 @@ def test_frozen_parameters_stay(tmp_path: Path) -> None:
     trained, _ = fit(model, loss, plan(10), tmp_path / "toy.pt", CPU)
     assert weights(trained)[3] == before[3]
     assert not torch.equal(weights(trained)[:3], before[:3])
+
+
+def test_what_is_frozen_later_stays_as_it_is_given(tmp_path: Path) -> None:
+    fit(toy(), loss, plan(10), tmp_path / "toy.pt", CPU)
+    kept = torch.load(tmp_path / "toy.pt", weights_only=True)["parameters"]["weight"][0]
+    model = toy()
+    model.get_parameter("bias").requires_grad_(False).fill_(0.25)
+    trained, progress = fit(model, loss, plan(11), tmp_path / "toy.pt", CPU)
+    assert progress.step == 11
+    assert weights(trained)[3] == 0.25
+    raw = torch.load(tmp_path / "toy.pt", weights_only=True)["parameters"]
+    assert set(raw) == {"weight"} and (raw["weight"][0] - kept).abs().max() < 0.1
+
+
+def test_a_checkpoint_made_on_other_parts_is_refused(tmp_path: Path) -> None:
+    fit(toy(), loss, plan(5), tmp_path / "toy.pt", CPU, base="old")
+    with pytest.raises(ValueError, match=r"toy\.pt was trained on other parts"):
+        fit(toy(), loss, plan(9), tmp_path / "toy.pt", CPU, base="new")
+    assert torch.load(tmp_path / "toy.pt", weights_only=True)["progress"]["step"] == 5
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

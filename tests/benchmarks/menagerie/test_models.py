@@ -141,8 +141,31 @@ def test_the_segmenter_draws_at_the_size_of_the_picture(clip: Any, tokenizer: An
     assert not any(p.requires_grad for p in segmenter.clip.text_model.parameters())
     assert all(p.requires_grad for p in segmenter.clip.vision_model.parameters())
     assert all(p.requires_grad for p in segmenter.decoder.parameters())
+    refined = {f"vision_model.embeddings.{n}_embedding.weight" for n in ("patch", "position")}
     for name, value in clip.state_dict().items():
-        assert torch.equal(segmenter.clip.state_dict()[name], value)
+        assert (name in refined) != torch.equal(segmenter.clip.state_dict()[name], value)
+
+
+@torch.no_grad()
+def test_finer_patches_see_what_coarse_ones_saw(clip: Any, tokenizer: Any) -> None:
+    """A smooth picture has the same patch embeddings; positions lie between CLIP's."""
+    coarse = clip.vision_model.embeddings
+    fine = models.segmenter(clip, tokenizer).clip.vision_model.embeddings
+    flat = torch.full((1, 3, SIZE, SIZE), 0.7)
+    seen, refined = coarse.patch_embedding(flat), fine.patch_embedding(flat)
+    assert refined.shape[-1] == 2 * seen.shape[-1]
+    torch.testing.assert_close(refined, seen.repeat_interleave(2, -1).repeat_interleave(2, -2))
+    before, after = coarse.position_embedding.weight, fine.position_embedding.weight
+    assert torch.equal(before[0], after[0]) and len(after) == 4 * (len(before) - 1) + 1
+    side = SIZE // 8
+    inner = after[1:].unflatten(0, (2 * side, 2 * side))[1:-1, 1:-1].mean((0, 1))
+    assert before[1:].amin(0).le(inner).all() and before[1:].amax(0).ge(inner).all()
+
+
+@pytest.mark.parametrize(("size", "factor"), [(32, 4), (64, 4), (128, 8), (256, 16)])
+def test_larger_pictures_have_no_larger_latents(tokenizer: Any, size: int, factor: int) -> None:
+    assert 2 ** (len(models.vae(size).config.block_out_channels) - 1) == factor
+    assert models.clip(tokenizer, size).config.vision_config.patch_size == size // 8
 
 
 def test_the_schedule_is_stable_diffusions_and_predicts_v(tmp_path: Path) -> None:

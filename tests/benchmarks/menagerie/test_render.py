@@ -52,11 +52,16 @@ def test_values_are_in_range(scenes: list[Scene], renderings: list[Rendering]) -
             assert made.prop.max() == 0
 
 
-def test_the_animal_fills_half_of_the_width(renderings: list[Rendering]) -> None:
+def test_the_animal_fills_half_of_the_width(
+    scenes: list[Scene], renderings: list[Rendering]
+) -> None:
     columns = [(r.animal[0, 0] > 0).any(0).nonzero() for r in renderings]
     widths = [int(c.max() - c.min() + 1) / 32 for c in columns]
     assert 0.4 < sum(widths) / len(widths) < 0.7
     assert max(widths) < 1
+    # Upright animals are the narrow ones.
+    narrow = [scenes[i].species for i, width in enumerate(widths) if width < 0.35]
+    assert set(narrow) <= {"penguin", "squirrel"} and min(widths) > 0.25
 
 
 @pytest.mark.parametrize("size", [16, 24])

@@ -1,25 +1,34 @@
 import json
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file, save
 
-from benchmarks.menagerie import evaluate, models, train
+from benchmarks.menagerie import evaluate, fit, models, stages, train
 from benchmarks.menagerie.dataset import load_shards
 from benchmarks.menagerie.evaluate import SpeciesClassifier
+from benchmarks.menagerie.scene import VALIDATION_SEEDS
 
 
 @pytest.fixture
-def out(tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The model after one step of every stage."""
+def words(tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A command line that trains every stage for one step."""
     learn = models.train_tokenizer
     monkeypatch.setattr(models, "train_tokenizer", lambda texts: learn(islice(texts, 300)))
-    folder = tmp_path / "model"
-    words = ["scenes=4", "minutes=1e-6", "workers=1", f"out={folder}", f"work={tmp_path / 'work'}"]
+    monkeypatch.setattr(stages, "VALIDATION_SEEDS", VALIDATION_SEEDS[:4])
+    folders = [f"out={tmp_path / 'model'}", f"work={tmp_path / 'work'}"]
+    return ["scenes=4", "minutes=1e-6", "workers=1", *folders]
+
+
+@pytest.fixture
+def out(tmp_path: Path, words: list[str]) -> Path:
+    """The model after one step of every stage."""
     train.main(words)
-    return folder
+    return tmp_path / "model"
 
 
 def test_every_stage_writes_its_part(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,7 +40,7 @@ def test_every_stage_writes_its_part(out: Path, capsys: pytest.CaptureFixture[st
     assert sum(p.stat().st_size for p in out.rglob("*.safetensors")) <= 32 * 2**20
     assert json.loads((out / "grammar.json").read_text())["slots"]["species"][0] == "cat"
 
-    pipeline = StableDiffusionPipeline.from_pretrained(out, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(out)
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline.unet.config.sample_size == 16
     renders = load_shards(out.parent / "work" / "renders", 64)["image"].float() / 255
@@ -55,6 +64,35 @@ def test_every_stage_writes_its_part(out: Path, capsys: pytest.CaptureFixture[st
     assert "2 (seeds 850000 to 850001)" in printed
     for figure in ("VAE reconstruction PSNR", "CLIP species accuracy", "segmenter IoU"):
         assert figure in printed
+
+
+def test_what_the_unet_stands_on_stays(
+    out: Path,
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More minutes move CLIP's vision tower and the UNet, not the text tower and the VAE."""
+    parts = ("text_encoder", "vae", "tokenizer", "unet", "clip")
+    files = [path for part in parts for path in (out / part).glob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    ticks = count()
+    monkeypatch.setattr(fit, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    train.main([*words, "minutes=0.06"])  # three seconds, or steps
+    assert "vae: stays as it is" in capsys.readouterr().out
+    changed = {p.parent.name for p, data in before.items() if p.read_bytes() != data}
+    assert changed == {"unet", "clip"}
+    record = json.loads((out / "training.json").read_text())
+    assert record["unet"]["step"] > 1 and record["vae"]["step"] == 1
+    text = load_file(next((out / "text_encoder").glob("*.safetensors")))
+    clip = load_file(next((out / "clip").glob("*.safetensors")))
+    for name, value in text.items():
+        assert torch.equal(clip["text_model." + name.removeprefix("text_model.")], value)
+
+    weights = next((out / "vae").glob("*.safetensors"))
+    weights.write_bytes(save({k: 2 * v for k, v in load_file(weights).items()}))
+    with pytest.raises(SystemExit, match=r"unet\.pt was trained on other parts"):
+        train.main([*words, "stage=unet"])
 
 
 def test_shares_are_the_whole_budget() -> None:

@@ -5,7 +5,15 @@ import torch
 
 from benchmarks.menagerie.render import render
 from benchmarks.menagerie.scene import SPECIES
-from benchmarks.suites.cat_to_others import OTHERS, Options, cases, make_editor, masked_psnr, region
+from benchmarks.suites.cat_to_others import (
+    OTHERS,
+    Options,
+    cases,
+    main,
+    make_editor,
+    masked_psnr,
+    region,
+)
 
 
 def test_every_cat_meets_every_other_species_in_its_own_scene() -> None:
@@ -42,6 +50,14 @@ def test_masked_psnr_counts_masked_pixels_only() -> None:
     y[0, :, :2] = 0.1  # inside: 20 dB
     y[1, :, 2:] = 0.9  # outside only: no error
     assert masked_psnr(x, y, mask).tolist() == pytest.approx([20.0, 100.0], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("methods=ids,ddss", "did you mean 'dds'"), ("split=train", "validation")]
+)
+def test_a_wrong_choice_is_refused_in_one_sentence(word: str, said: str) -> None:
+    with pytest.raises(SystemExit, match=said):
+        main([word])
 
 
 def test_editor_has_the_defaults_of_the_command_line() -> None:

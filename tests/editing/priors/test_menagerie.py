@@ -1,15 +1,19 @@
 """The embedded model as it is shipped."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from editing import DDS, DistillationEditor, load_prior
 from editing.caption import describe
 from editing.images import read_picture, to_tensor
 from editing.priors.diffusion import DiffusionPrior
+from editing.priors.load import named_models
+from editing.run import main
 from samplers.random import make_generators
 
 MIB = 2**20
@@ -62,8 +66,31 @@ def test_reconstructs_the_shipped_cat(menagerie: DiffusionPrior, cat: torch.Tens
 
 def test_captions_the_shipped_cat(menagerie: DiffusionPrior, cat: torch.Tensor) -> None:
     (caption,) = describe(cat, menagerie)
-    assert caption.short == "a cat"
+    assert caption.choice["species"] == "cat"
     assert "a cat" in caption.full and "  " not in caption.full
+
+
+def test_the_command_of_the_readme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It captions the cat, warns of nothing and takes the defaults for this model."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["method=ids", f"src={CAT}", "target=a pig", "steps=2"]) == 0
+    printed = capsys.readouterr()
+    assert "Source prompt of cat.png, captioned: a cat" in printed.out
+    assert "Warning" not in printed.err
+    result = json.loads((tmp_path / "results/cat-a_pig-ids/result.json").read_text())
+    recommended = named_models()["menagerie"]["recommended"]
+    assert (result["guidance"], result["model"]["name"]) == (recommended["guidance"], "menagerie")
+    assert result["network_evaluations"] == {"forward": 2 * 10, "backward": 2 * 6}
+    assert Image.open(tmp_path / "results/cat-a_pig-ids/edited.png").size == (64, 64)
+
+
+def test_a_picture_of_another_shape(menagerie: DiffusionPrior) -> None:
+    """15 x 19 latents: neither side a multiple of what the UNet halves."""
+    z = menagerie.encode(torch.rand(1, 3, 60, 76))
+    noise = menagerie.predict_noise(z, torch.tensor([500]), menagerie.embed(["a cat"]))
+    assert noise.shape == z.shape == (1, 4, 15, 19)
 
 
 def test_turns_the_cat_into_a_pig(menagerie: DiffusionPrior, cat: torch.Tensor) -> None:

@@ -60,7 +60,7 @@ def _looks_like_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def read_picture(path: Path) -> Image.Image:
+def read_picture(path: str | Path) -> Image.Image:
     """The picture at `path` as an upright 8-bit sRGB image.
 
     The EXIF rotation is applied, an embedded colour profile is converted to sRGB (and ignored where
@@ -68,6 +68,7 @@ def read_picture(path: Path) -> Image.Image:
     pictures are converted, and of an animation the first frame is taken. Raises `UserError` with
     one sentence for anything that cannot be edited.
     """
+    path = Path(path)
     if path.is_dir():
         raise UserError(f"{str(path)!r} is a folder, and a picture is needed here.")
     if not path.is_file():

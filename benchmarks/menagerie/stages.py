@@ -267,7 +267,7 @@ def _record_familiar(vae: AutoencoderKL, options: Options, out: Path) -> None:
     x = draw(scenes, options.size)["image"].float() / 255
     y = vae.cpu().float().decode(vae.encode(2 * x - 1).latent_dist.mean).sample / 2 + 0.5
     psnr = -10 * (y.clamp(0, 1) - x).square().mean((1, 2, 3)).log10()
-    least = round(float(psnr.min()) - 1, 1)
+    least = round(float(psnr.min()), 1)
     _update_json(out / "grammar.json", {"familiar": {"reconstruction_psnr": least}})
 
 

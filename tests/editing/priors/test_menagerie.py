@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+import skimage
 import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from editing import DDS, DistillationEditor, load_prior
-from editing.caption import describe
-from editing.images import read_picture, to_tensor
+from editing.caption import describe, unfamiliar
+from editing.images import fit, read_picture, to_tensor
 from editing.priors.diffusion import DiffusionPrior
 from editing.priors.load import named_models
 from editing.run import main
@@ -91,6 +92,13 @@ def test_a_picture_of_another_shape(menagerie: DiffusionPrior) -> None:
     z = menagerie.encode(torch.rand(1, 3, 60, 76))
     noise = menagerie.predict_noise(z, torch.tensor([500]), menagerie.embed(["a cat"]))
     assert noise.shape == z.shape == (1, 4, 15, 19)
+
+
+@pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "motorcycle_left", "rocket"])
+def test_photographs_are_unlike_its_world(menagerie: DiffusionPrior, name: str) -> None:
+    (path,) = (Path(skimage.__file__).parent / "data").glob(f"{name}.*")
+    picture = fit(read_picture(path), menagerie.image_size, menagerie.size_multiple)
+    assert unfamiliar(to_tensor(picture)[None], menagerie) == [True]
 
 
 def test_turns_the_cat_into_a_pig(menagerie: DiffusionPrior, cat: torch.Tensor) -> None:

@@ -94,7 +94,7 @@ def test_a_picture_of_another_shape(menagerie: DiffusionPrior) -> None:
     assert noise.shape == z.shape == (1, 4, 15, 19)
 
 
-@pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "motorcycle_left", "rocket"])
+@pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "motorcycle_left", "camera"])
 def test_photographs_are_unlike_its_world(menagerie: DiffusionPrior, name: str) -> None:
     (path,) = (Path(skimage.__file__).parent / "data").glob(f"{name}.*")
     picture = fit(read_picture(path), menagerie.image_size, menagerie.size_multiple)

@@ -84,7 +84,7 @@ def fit(
         base: digest of the frozen parts that the stage stands on.
 
     Raises:
-        ValueError: the checkpoint was made on another `base`.
+        ValueError: the checkpoint was made on another `base`, or a parameter gets no gradient.
         FloatingPointError: the loss is not finite; the last checkpoint is kept.
     """
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -130,6 +130,8 @@ def fit(
         generator = torch.Generator().manual_seed(seed * 1_000_003 + progress.step)
         value = loss(model, generator)
         value.backward()
+        if idle := [name for name, p in named.items() if p.grad is None]:
+            raise ValueError(f"{idle[0]} and {len(idle) - 1} others get no gradient: freeze them.")
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
@@ -138,7 +138,23 @@ def segmenter(model: CLIPModel, tokenizer: CLIPTokenizer) -> CLIPSegForImageSegm
         )
     made.clip.requires_grad_(False)
     made.clip.vision_model.requires_grad_(True)
+    made.clip.vision_model.post_layernorm.requires_grad_(False)  # the decoder does not see it
     return made
+
+
+def segmenter_logits(
+    model: CLIPSegForImageSegmentation,
+    input_ids: Int64[Tensor, "B tokens"],
+    pixel_values: Float[Tensor, "B 3 S S"],
+) -> Float[Tensor, "B S S"]:
+    """What the segmenter's forward pass returns, with a gradient to its vision tower.
+
+    transformers holds that tower for frozen and cuts its gradient.
+    """
+    seen = model.clip.vision_model(pixel_values=pixel_values, output_hidden_states=True)
+    activations = [seen.hidden_states[layer + 1] for layer in model.extract_layers]
+    asked = model.get_conditional_embeddings(len(input_ids), input_ids=input_ids)
+    return model.decoder(activations, asked).logits
 
 
 def _halved_patches(model: CLIPModel) -> dict[str, Tensor]:

@@ -344,7 +344,7 @@ def train_segmenter(options: Options, out: Path, minutes: float) -> Progress:
     torch.manual_seed(options.seed)
     clip = CLIPModel.from_pretrained(out / "clip", dtype=torch.float32)
     model = models.segmenter(clip, tokenizer).to(world.device)
-    plan = Plan(minutes, batch=32, rate=1e-3)
+    plan = Plan(minutes, batch=32, rate=5e-4)
 
     def ask(i: int, rng: random.Random) -> tuple[str, str | None]:
         scene = world.scenes[i]
@@ -369,8 +369,7 @@ def train_segmenter(options: Options, out: Path, minutes: float) -> Progress:
         ids = _tokens(tokenizer, [word for word, _ in asked], world.device)
         pictures = normalized(world.get("image", index, flip))
         with _autocast(world.device):
-            logits = m(input_ids=ids, pixel_values=pictures).logits
-        logits = logits.float()
+            logits = models.segmenter_logits(m, ids, pictures).float()
         p = logits.sigmoid()
         overlap = 2 * (p * wanted).sum((1, 2)) + 1
         dice = 1 - overlap / (p.sum((1, 2)) + wanted.sum((1, 2)) + 1)

@@ -136,6 +136,12 @@ def test_a_checkpoint_made_on_other_parts_is_refused(tmp_path: Path) -> None:
     assert torch.load(tmp_path / "toy.pt", weights_only=True)["progress"]["step"] == 5
 
 
+def test_a_parameter_without_a_gradient_is_no_silent_mistake(tmp_path: Path) -> None:
+    model = nn.ModuleDict({"used": toy(), "idle": toy()})
+    with pytest.raises(ValueError, match=r"idle\.weight and 1 others get no gradient"):
+        fit(model, lambda m, g: loss(m["used"], g), plan(2), tmp_path / "toy.pt", CPU)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_the_stage(tmp_path: Path, value: float) -> None:
     calls = count(1)

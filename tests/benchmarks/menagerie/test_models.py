@@ -139,8 +139,16 @@ def test_the_segmenter_draws_at_the_size_of_the_picture(clip: Any, tokenizer: An
         logits = segmenter(input_ids=ids, pixel_values=torch.rand(2, 3, SIZE, SIZE)).logits
     assert logits.shape == (2, SIZE, SIZE)
     assert not any(p.requires_grad for p in segmenter.clip.text_model.parameters())
-    assert all(p.requires_grad for p in segmenter.clip.vision_model.parameters())
-    assert all(p.requires_grad for p in segmenter.decoder.parameters())
+    trained = {name for name, p in segmenter.named_parameters() if p.requires_grad}
+    pictures = torch.rand(2, 3, SIZE, SIZE)
+    with_gradient = models.segmenter_logits(segmenter, ids, pictures)
+    torch.testing.assert_close(
+        with_gradient, segmenter(input_ids=ids, pixel_values=pictures).logits
+    )
+    with_gradient.sum().backward()
+    assert trained == {name for name, p in segmenter.named_parameters() if p.grad is not None}
+    assert any(name.startswith("clip.vision_model.embeddings") for name in trained)
+    assert any(name.startswith("decoder") for name in trained)
     refined = {f"vision_model.embeddings.{n}_embedding.weight" for n in ("patch", "position")}
     for name, value in clip.state_dict().items():
         assert (name in refined) != torch.equal(segmenter.clip.state_dict()[name], value)

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -64,21 +65,41 @@ def describe(
     return [Caption(text) for text in _blip(images, captioner)]
 
 
+def _grammar_file(prior: Described) -> dict[str, Any]:
+    """What the prior's `grammar.json` says; nothing if there is none."""
+    path = prior.folder / "grammar.json" if prior.folder else None
+    return json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else {}
+
+
 def unfamiliar(images: Float[Tensor, "B 3 H W"], prior: DiffusionPrior) -> list[bool]:
     """Whether each picture (values in [0, 1]) is unlike anything the prior was trained on.
 
     Known only for a prior whose `grammar.json` says how well its VAE reconstructs its own world:
     `"familiar": {"reconstruction_psnr": dB}` is what a familiar picture reaches.
     """
-    path = prior.folder / "grammar.json" if prior.folder else None
-    data = json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else {}
-    least = data.get("familiar", {}).get("reconstruction_psnr")
+    least = _grammar_file(prior).get("familiar", {}).get("reconstruction_psnr")
     if least is None:
         return [False] * len(images)
     with torch.no_grad():
         error = prior.decode(prior.encode(images)).float().cpu() - images.float().cpu()
     psnr = -10 * error.square().flatten(1).mean(dim=1).clamp(min=1e-10).log10()
     return (psnr < least).tolist()
+
+
+def unknown_words(text: str, prior: Described) -> dict[str, str]:
+    """The words of a prompt that the prior was not trained on, each with a hint.
+
+    Known only for a prior whose `grammar.json` lists its `words`.
+    """
+    data = _grammar_file(prior)
+    known = set(data.get("words", ()))
+    hints = {}
+    for word in re.findall(r"[^\W\d_]+", re.sub(r"['’]s\b", "", text.casefold())) if known else ():
+        if word not in known:
+            near = get_close_matches(word, known, n=1, cutoff=0.7)
+            subjects = ", ".join(data["slots"]["species"])
+            hints[word] = f"did you mean {near[0]!r}?" if near else f"it knows {subjects}."
+    return hints
 
 
 def source_prompt(found: Caption, target: str) -> str:

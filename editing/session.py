@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from editing import results
-from editing.caption import Caption, describe, source_prompt, unfamiliar
+from editing.caption import Caption, describe, source_prompt, unfamiliar, unknown_words
 from editing.edit import Callback, DistillationEditor, Edit, Editor, Progress, Trace
 from editing.errors import NonFiniteError, UserError
 from editing.images import (
@@ -190,6 +190,9 @@ class Session:
         """Edit all pictures, batch by batch."""
         if self.prior.prompt_was_truncated(self.settings.target):
             self.warn("The target is longer than the model reads; its end has no effect.")
+        for prompt in (self.settings.target, self.settings.source or ""):
+            for word, hint in unknown_words(prompt, self.prior).items():
+                self.warn(f"prior={self.settings.prior} was not trained on {word!r}: {hint}")
         try:
             for batch in batches(pictures, self.settings.batch_size):
                 self.edit_batch(batch)

@@ -1,10 +1,11 @@
 """The Menagerie's small grammar: what a scene is called, in several ways."""
 
 import random
+import re
 from collections.abc import Collection
 from typing import Any
 
-from benchmarks.menagerie.scene import CHOICES, COATS, COLORS, PLACES, SPECIES, STYLES, Scene
+from benchmarks.menagerie.scene import CHOICES, COATS, COLORS, PLACES, SPECIES, STYLES, WORN, Scene
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "cat": ("cat", "kitty", "kitten"),
@@ -67,7 +68,7 @@ def caption(scene: Scene, rng: random.Random | None = None) -> str:
 
 
 def grammar(without: Collection[str] = ()) -> dict[str, Any]:
-    """The plain captions as a template and its slots, for a captioner.
+    """The plain captions as a template and its slots, for a captioner, and all words of captions.
 
     Args:
         without: slots to leave out, of `coat`, `worn` and `place`.
@@ -86,7 +87,14 @@ def grammar(without: Collection[str] = ()) -> dict[str, Any]:
     for slot in without:
         del slots[slot]
         template = " ".join(template.replace(f"{{{slot}}}", "").split())
-    return {"template": template, "slots": slots}
+    return {"template": template, "slots": slots, "words": words()}
+
+
+def words() -> list[str]:
+    """All words that captions are made of, sorted."""
+    ways = (way for ways in SYNONYMS.values() for way in ways)
+    named = (*SPECIES, *COATS[1:], *COLORS, *WORN[1:], *ways, "a an with near next to")
+    return sorted({word for text in named for word in re.findall(r"[a-z]+", text)})
 
 
 def one_slot_captions() -> dict[str, list[list[str]]]:

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from editing import caption as module
-from editing.caption import Caption, Clip, Grammar, best_choices, caption, source_prompt
+from editing.caption import (
+    Caption,
+    Clip,
+    Grammar,
+    best_choices,
+    caption,
+    source_prompt,
+    unknown_words,
+)
 from editing.errors import UserError
 
 GRAMMAR = {
@@ -164,6 +172,29 @@ def test_a_longer_phrase_is_no_shorter_one() -> None:
 def test_a_grammar_needs_its_subject() -> None:
     with pytest.raises(ValueError, match="species"):
         Grammar("a {place}", {"place": ["beach"]})
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a Pig, on the cat's beach!", {}),
+        ("two pigs", {"two": "it knows", "pigs": "did you mean 'pig'?"}),
+        ("a girafe 3", {"girafe": "it knows cat, dog, pig, cow, lion."}),
+        ("a 豚", {"豚": "it knows"}),
+        ("", {}),
+    ],
+)
+def test_unknown_words_are_named(tmp_path: Path, prompt: str, expected: dict[str, str]) -> None:
+    words = {"words": ["a", "beach", "cat", "on", "pig", "the"]}
+    (tmp_path / "grammar.json").write_text(json.dumps(GRAMMAR | words))
+    found = unknown_words(prompt, Folder(tmp_path))
+    assert list(found) == list(expected)
+    assert all(found[word].startswith(hint) for word, hint in expected.items())
+
+
+def test_without_a_list_of_words_none_is_unknown(world: Path) -> None:
+    assert unknown_words("a giraffe", Folder(world)) == {}
+    assert unknown_words("a giraffe", Folder(None)) == {}
 
 
 def test_source_prompt_of_a_captioner_without_a_grammar() -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from editing import DDS, DistillationEditor, load_prior
-from editing.caption import describe, unfamiliar
+from editing.caption import describe, unfamiliar, unknown_words
 from editing.images import fit, read_picture, to_tensor
 from editing.priors.diffusion import DiffusionPrior
 from editing.priors.load import named_models
@@ -81,10 +81,16 @@ def test_the_command_of_the_readme(
     assert "Source prompt of cat.png, captioned: a cat" in printed.out
     assert "Warning" not in printed.err
     result = json.loads((tmp_path / "results/cat-a_pig-ids/result.json").read_text())
+    assert result["warnings"] == []
     recommended = named_models()["menagerie"]["recommended"]
     assert (result["guidance"], result["model"]["name"]) == (recommended["guidance"], "menagerie")
     assert result["network_evaluations"] == {"forward": 2 * 10, "backward": 2 * 6}
     assert Image.open(tmp_path / "results/cat-a_pig-ids/edited.png").size == (64, 64)
+
+
+def test_the_shipped_grammar_is_the_worlds(menagerie: DiffusionPrior) -> None:
+    assert unknown_words("a photo of a golden lion with a scarf in the snow", menagerie) == {}
+    assert list(unknown_words("a giraffe", menagerie)) == ["giraffe"]
 
 
 def test_a_picture_of_another_shape(menagerie: DiffusionPrior) -> None:

@@ -24,6 +24,12 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from benchmarks.menagerie import models
 from benchmarks.menagerie.captions import caption, grammar, one_slot_captions, slot_value
+from benchmarks.menagerie.classifier import (
+    FILE,
+    AttributeClassifier,
+    classification_loss,
+    labels,
+)
 from benchmarks.menagerie.dataset import draw, load_shards
 from benchmarks.menagerie.fit import Plan, Progress, fit
 from benchmarks.menagerie.scene import SPECIES, VALIDATION_SEEDS, sample_scene
@@ -385,9 +391,33 @@ def _phrase(word: str, rng: random.Random) -> str:
     return rng.choice(("a {}", "{}", "a photo of a {}", "the {}")).format(word)
 
 
+def train_classifier(options: Options, out: Path, minutes: float) -> Progress:
+    """Labels of renders, softened and noisy half of the time, as generated pictures are."""
+    world = World(options)
+    truth = {name: value.to(world.device) for name, value in labels(world.scenes).items()}
+    torch.manual_seed(options.seed)
+    model = AttributeClassifier().to(world.device)
+    plan = Plan(minutes, batch=64, rate=2e-3)
+
+    def loss(m: nn.Module, generator: torch.Generator) -> Tensor:
+        index, flip = world.draw(plan.batch, generator)
+        x = world.get("image", index, flip)
+        soft = F.avg_pool2d(F.pad(x, (1,) * 4, mode="replicate"), 3, 1)
+        soft = soft + 0.04 * torch.randn(x.shape, generator=generator).to(x.device)
+        softened = torch.rand(len(x), generator=generator).to(x.device) < 0.5
+        x = torch.where(softened[:, None, None, None], soft, x)
+        index = index.to(x.device)
+        return classification_loss(m(x), {name: value[index] for name, value in truth.items()})
+
+    trained, progress = _fit("classifier", model, loss, plan, options)
+    write(out / FILE, save({name: p.half() for name, p in trained.state_dict().items()}))
+    return progress
+
+
 TRAIN: dict[str, Callable[[Options, Path, float], Progress]] = {
     "clip": train_clip,
     "vae": train_vae,
     "unet": train_unet,
     "segmenter": train_segmenter,
+    "classifier": train_classifier,
 }

@@ -1,4 +1,4 @@
-"""Trains the embedded model on the Menagerie: tokenizer, CLIP, VAE, UNet, segmenter.
+"""Trains the embedded model on the Menagerie: tokenizer, CLIP, VAE, UNet, segmenter, classifier.
 
     python -m benchmarks.menagerie.train stage=all budget_minutes=120
 
@@ -24,7 +24,13 @@ from benchmarks.menagerie.stages import TRAIN, Options, train_tokenizer
 from editing.results import to_json, write
 
 STAGES = ("tokenizer", *TRAIN)
-SHARES = {"clip": 0.20, "vae": 0.25, "unet": 0.45, "segmenter": 0.10}  # of the budget
+SHARES = {
+    "clip": 0.20,
+    "vae": 0.25,
+    "unet": 0.42,
+    "segmenter": 0.10,
+    "classifier": 0.03,
+}  # of the budget
 
 
 def _record(out: Path, stage: str, progress: Progress, opts: Options) -> None:

@@ -21,7 +21,7 @@ from torchvision.utils import make_grid
 
 from benchmarks import options
 from benchmarks.menagerie.dataset import png
-from benchmarks.menagerie.evaluate import SpeciesClassifier
+from benchmarks.menagerie.evaluate import SpeciesClassifier, masked_psnr
 from benchmarks.menagerie.render import Rendering, render
 from benchmarks.menagerie.scene import SPECIES, TEST_SEEDS, VALIDATION_SEEDS, Scene, sample_scene
 from benchmarks.menagerie.stages import EMBEDDED
@@ -81,14 +81,6 @@ def region(source: Rendering, answer: Rendering) -> Bool[Tensor, "B 1 S S"]:
     """Where the animal of the source or of the answer is, and one pixel around."""
     touched = torch.maximum(source.animal, answer.animal) > 0
     return F.max_pool2d(touched.float(), 3, 1, 1) > 0
-
-
-def masked_psnr(
-    x: Float[Tensor, "B C S S"], y: Float[Tensor, "B C S S"], mask: Bool[Tensor, "B 1 S S"]
-) -> Float[Tensor, " B"]:
-    """PSNR in dB of pictures in [0, 1] over the pixels of the mask alone."""
-    squared = ((x - y).square().mean(1, keepdim=True) * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3))
-    return -10 * squared.clamp(min=1e-10).log10()
 
 
 def make_editor(method: str, opts: Options) -> DistillationEditor:

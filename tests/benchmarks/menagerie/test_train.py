@@ -59,10 +59,18 @@ def test_every_stage_writes_its_part(out: Path, capsys: pytest.CaptureFixture[st
     classify = SpeciesClassifier(out)
     assert classify.size == 64
     assert classify(torch.rand(3, 3, 64, 64)).shape == (3,)
-    evaluate.main([f"model={out}", "scenes=2", "samples=0"])
+    evaluate.main([f"model={out}", "scenes=2", "samples=2", "pairs=2"])
     printed = capsys.readouterr().out
     assert "2 (seeds 850000 to 850001)" in printed
-    for figure in ("VAE reconstruction PSNR", "CLIP species accuracy", "segmenter IoU"):
+    for figure in (
+        "VAE reconstruction PSNR",
+        "VAE reconstruction SSIM",
+        "50, 200, 350",
+        "CLIP species accuracy on samples",
+        "classifier accuracy on samples",
+        "segmenter IoU",
+        "CLIP retrieval among 2 pairs",
+    ):
         assert figure in printed
 
 

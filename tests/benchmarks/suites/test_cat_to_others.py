@@ -11,7 +11,6 @@ from benchmarks.suites.cat_to_others import (
     cases,
     main,
     make_editor,
-    masked_psnr,
     region,
 )
 
@@ -41,15 +40,6 @@ def test_region_covers_both_animals_and_a_margin() -> None:
     both = torch.maximum(source.animal, answer.animal) > 0
     assert inside[both].all()
     assert both.sum() < inside.sum() < 2.5 * both.sum()
-
-
-def test_masked_psnr_counts_masked_pixels_only() -> None:
-    x, y = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
-    mask = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
-    mask[:, :, :2] = True
-    y[0, :, :2] = 0.1  # inside: 20 dB
-    y[1, :, 2:] = 0.9  # outside only: no error
-    assert masked_psnr(x, y, mask).tolist() == pytest.approx([20.0, 100.0], abs=1e-3)
 
 
 @pytest.mark.parametrize(

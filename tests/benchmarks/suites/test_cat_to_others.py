@@ -1,18 +1,10 @@
 """The table of cats and the seven others."""
 
-import pytest
 import torch
 
 from benchmarks.menagerie.render import render
 from benchmarks.menagerie.scene import SPECIES
-from benchmarks.suites.cat_to_others import (
-    OTHERS,
-    Options,
-    cases,
-    main,
-    make_editor,
-    region,
-)
+from benchmarks.suites.cat_to_others import OTHERS, cases, region
 
 
 def test_every_cat_meets_every_other_species_in_its_own_scene() -> None:
@@ -40,20 +32,3 @@ def test_region_covers_both_animals_and_a_margin() -> None:
     both = torch.maximum(source.animal, answer.animal) > 0
     assert inside[both].all()
     assert both.sum() < inside.sum() < 2.5 * both.sum()
-
-
-@pytest.mark.parametrize(
-    ("word", "said"), [("methods=ids,ddss", "did you mean 'dds'"), ("split=train", "validation")]
-)
-def test_a_wrong_choice_is_refused_in_one_sentence(word: str, said: str) -> None:
-    with pytest.raises(SystemExit, match=said):
-        main([word])
-
-
-def test_editor_has_the_defaults_of_the_command_line() -> None:
-    from samplers.noise import FixedPointNoise, RandomNoise
-
-    ids, dds = make_editor("ids", Options()), make_editor("dds", Options(steps=3, guidance=2.0))
-    assert isinstance(ids.distiller.noise, FixedPointNoise)
-    assert isinstance(dds.distiller.noise, RandomNoise)
-    assert (dds.steps, dds.distiller.guidance) == (3, 2.0)

@@ -83,8 +83,8 @@ def launch(words: list[str]) -> None:
 
     # Hydra's sweeper keeps a folder of its own, which holds nothing that result.json does not.
     with TemporaryDirectory() as sweep:
-        typed = hydra_words(words, group_choices("prior"))
-        with _command_line([*typed, f"hydra.sweep.dir={sweep}"]):
+        typed = hydra_words([f"hydra.sweep.dir={sweep}", *words], group_choices("prior"))
+        with _command_line(flags_last(typed)):
             hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")(job)()
     if errors:
         raise errors[0]
@@ -163,6 +163,16 @@ def check_words(words: Sequence[str]) -> None:
             raise UserError(
                 f"{word!r} is not an option: options are written key=value, as in src=cat.png."
             )
+
+
+def flags_last(words: Sequence[str]) -> list[str]:
+    """The words with flags behind the overrides, between which Hydra does not take them."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        is_flag = word.startswith("-") or before in FLAGS_WITH_VALUE
+        (flags if is_flag else overrides).append(word)
+    return overrides + flags
 
 
 def explain(error: Exception) -> str:

@@ -361,6 +361,19 @@ def test_multirun_runs_every_combination(edit: Callable[..., Any], tmp_path: Pat
     assert len(list((tmp_path / "results").iterdir())) == 4
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_flags_may_stand_anywhere(edit: Callable[..., Any], tmp_path: Path, place: int) -> None:
+    words = ["method=dds", "seed=1,2"]
+    words.insert(place, "-m")
+    assert edit(*words, "steps=1").code == 0
+    assert len(list((tmp_path / "results").iterdir())) == 2
+
+
+def test_flags_keep_their_values() -> None:
+    typed = ["a=1", "--config-dir", "x", "b=2", "-m", "--cfg", "job"]
+    assert run.flags_last(typed) == ["a=1", "b=2", "--config-dir", "x", "-m", "--cfg", "job"]
+
+
 def test_a_multirun_that_cannot_begin_leaves_nothing(
     edit: Callable[..., Any], tmp_path: Path
 ) -> None:

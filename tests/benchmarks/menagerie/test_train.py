@@ -7,11 +7,12 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save
+from transformers import CLIPTokenizer
 
 from benchmarks.menagerie import evaluate, fit, models, stages, train
 from benchmarks.menagerie.dataset import load_shards
 from benchmarks.menagerie.evaluate import SpeciesClassifier
-from benchmarks.menagerie.scene import VALIDATION_SEEDS
+from benchmarks.menagerie.scene import VALIDATION_SEEDS, sample_scene
 
 
 @pytest.fixture
@@ -101,6 +102,23 @@ def test_what_the_unet_stands_on_stays(
     weights.write_bytes(save({k: 2 * v for k, v in load_file(weights).items()}))
     with pytest.raises(SystemExit, match=r"unet\.pt was trained on other parts"):
         train.main([*words, "stage=unet"])
+
+
+def test_masks_that_are_too_small_are_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits of 1 inside and -1 outside, all 1.5 too low, are moved up by 0.5 to 2.5."""
+    scenes = VALIDATION_SEEDS[:2]
+    monkeypatch.setattr(stages, "VALIDATION_SEEDS", scenes)
+    true = stages.draw([sample_scene(seed) for seed in scenes], 32)["animal"][:, 0] > 127
+    low = 2.0 * true.float() - 2.5
+    monkeypatch.setattr(models, "segmenter_logits", lambda model, ids, pictures: low)
+    model = torch.nn.Module()
+    model.decoder = torch.nn.Module()
+    model.decoder.transposed_convolution = torch.nn.ConvTranspose2d(1, 1, 1)
+    bias = model.decoder.transposed_convolution.bias
+    before = bias.item()
+    tokenizer = CLIPTokenizer.from_pretrained(stages.EMBEDDED / "tokenizer")
+    stages._calibrate(model, tokenizer, stages.Options(size=32))
+    assert 0.5 < bias.item() - before < 2.5
 
 
 def test_shares_are_the_whole_budget() -> None:

@@ -1,4 +1,4 @@
-"""The stages that train the embedded model: tokenizer, CLIP, VAE, UNet, segmenter.
+"""The stages that train the model itself: tokenizer, CLIP, VAE, UNet; `judges` has the others.
 
 Each reads the renders and what the stages before it made, and writes its part of the model, in half
 precision, as soon as it is trained.
@@ -24,12 +24,6 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from benchmarks.menagerie import models
 from benchmarks.menagerie.captions import caption, grammar, one_slot_captions, slot_value
-from benchmarks.menagerie.classifier import (
-    FILE,
-    AttributeClassifier,
-    classification_loss,
-    labels,
-)
 from benchmarks.menagerie.dataset import draw, load_shards
 from benchmarks.menagerie.fit import Plan, Progress, fit
 from benchmarks.menagerie.scene import SPECIES, VALIDATION_SEEDS, sample_scene
@@ -97,7 +91,7 @@ class World:
         return [caption(self.scenes[i], rng) for i in index.tolist()]
 
 
-def _half(module: nn.Module, folder: Path) -> None:
+def half(module: nn.Module, folder: Path) -> None:
     """Saves a copy in half precision, in shards of at most 12 MiB; it loads in single."""
     shipped = copy.deepcopy(module).half()
     shipped.save_pretrained(folder, max_shard_size=12 * 2**20)  # type: ignore[operator]
@@ -109,7 +103,7 @@ def _half(module: nn.Module, folder: Path) -> None:
         path.chmod(0o644)
 
 
-def _tokens(tokenizer: CLIPTokenizer, texts: list[str], device: torch.device) -> Tensor:
+def tokens(tokenizer: CLIPTokenizer, texts: list[str], device: torch.device) -> Tensor:
     ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
     return ids.to(device)
 
@@ -121,7 +115,7 @@ def normalized(images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
     return (images - mean) / std
 
 
-def _fit(
+def fit_stage(
     stage: str,
     model: nn.Module,
     loss: Callable[[nn.Module, torch.Generator], Tensor],
@@ -133,7 +127,7 @@ def _fit(
     return fit(model, loss, plan, checkpoint, torch.device(options.device), options.seed, base)
 
 
-def _digest(*folders: Path) -> str:
+def digest_of(*folders: Path) -> str:
     """Of the weights in the folders: names a frozen part that a stage was trained on."""
     digest = hashlib.sha256()
     for path in sorted(path for folder in folders for path in folder.glob("*.safetensors")):
@@ -141,7 +135,7 @@ def _digest(*folders: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _autocast(device: torch.device) -> torch.autocast:
+def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16)
 
 
@@ -174,7 +168,7 @@ def train_clip(options: Options, out: Path, minutes: float) -> Progress:
     plan = Plan(minutes, batch=128, rate=1e-3, weight_decay=0.05)
     slots = one_slot_captions()
     asked = [sentence for rows in slots.values() for row in rows for sentence in row]
-    asked_ids = _tokens(tokenizer, asked, world.device)
+    asked_ids = tokens(tokenizer, asked, world.device)
     species = torch.tensor([SPECIES.index(scene.species) for scene in world.scenes])
     true = {
         slot: torch.tensor([slot_value(scene, slot) for scene in world.scenes]) for slot in slots
@@ -182,8 +176,8 @@ def train_clip(options: Options, out: Path, minutes: float) -> Progress:
 
     def loss(m: nn.Module, generator: torch.Generator) -> Tensor:
         index, flip = world.draw(plan.batch, generator)
-        ids = _tokens(tokenizer, world.captions(index, generator), world.device)
-        with _autocast(world.device):
+        ids = tokens(tokenizer, world.captions(index, generator), world.device)
+        with autocast(world.device):
             images = normalized(world.get("image", index, flip))
             result = m(input_ids=torch.cat([ids, asked_ids]), pixel_values=images)
         scores = result.logits_per_image.float()
@@ -198,11 +192,11 @@ def train_clip(options: Options, out: Path, minutes: float) -> Progress:
             total = total + F.cross_entropy(mine, true[slot][index].to(each.device))
         return total
 
-    trained, progress = _fit("clip", model, loss, plan, options)
+    trained, progress = fit_stage("clip", model, loss, plan, options)
     assert isinstance(trained, CLIPModel)
     if not options.freeze_text:
-        _half(models.text_encoder(trained), out / "text_encoder")
-    _half(trained, out / "clip")
+        half(models.text_encoder(trained), out / "text_encoder")
+    half(trained, out / "clip")
     _record_grammar(options, out)
     return progress
 
@@ -244,7 +238,7 @@ def train_vae(options: Options, out: Path, minutes: float) -> Progress:
         x = x.contiguous(memory_format=torch.channels_last)
         weight = 1 + ANIMAL_WEIGHT * F.max_pool2d(world.get("animal", *drawn), 3, 1, 1)
         weight = weight / weight.mean()
-        with _autocast(world.device):
+        with autocast(world.device):
             posterior = m.encode(x).latent_dist  # type: ignore[operator]
             noise = torch.randn(posterior.mean.shape, generator=generator).to(x.device)
             y = m.decode(posterior.mean + posterior.std * noise).sample.float()  # type: ignore[operator]
@@ -254,11 +248,11 @@ def train_vae(options: Options, out: Path, minutes: float) -> Progress:
         recon = (weight * (error.abs() + 2 * error.square())).mean()
         return recon + 0.5 * edges + 1e-7 * posterior.kl().float().mean()
 
-    trained, progress = _fit("vae", model, loss, plan, options)
+    trained, progress = fit_stage("vae", model, loss, plan, options)
     assert isinstance(trained, AutoencoderKL)
     latents = _latents(trained, world).float()
     models.normalise_latents(trained, latents.mean((0, 1, 3, 4)), latents.std((0, 1, 3, 4)))
-    _half(trained, out / "vae")
+    half(trained, out / "vae")
     _record_familiar(trained, options, out)
     return progress
 
@@ -279,7 +273,7 @@ def _record_familiar(vae: AutoencoderKL, options: Options, out: Path) -> None:
 
 def _kept_latents(vae: AutoencoderKL, world: World, options: Options, out: Path) -> Tensor:
     """What `_latents` returns, kept in the work folder for the next session."""
-    name = f"latents-{options.size}px-{len(world)}-{_digest(out / 'vae')}.safetensors"
+    name = f"latents-{options.size}px-{len(world)}-{digest_of(out / 'vae')}.safetensors"
     kept = Path(options.work) / name
     if not kept.exists():
         write(kept, save({"latents": _latents(vae, world).cpu()}))
@@ -295,7 +289,7 @@ def _latents(vae: AutoencoderKL, world: World) -> Tensor:
         for index in torch.arange(len(world)).split(64):
             x = world.get("image", index, torch.full((len(index),), mirrored)) * 2 - 1
             x = x.contiguous(memory_format=torch.channels_last)
-            with _autocast(world.device):
+            with autocast(world.device):
                 parts.append(vae.encode(x).latent_dist.mean.half())
         sides.append(torch.cat(parts).contiguous())
     return torch.stack(sides)
@@ -329,114 +323,16 @@ def train_unet(options: Options, out: Path, minutes: float) -> Progress:
         s = (1 - alpha_bar[t]).sqrt()[:, None, None, None].to(device)
         e = torch.randn(z.shape, generator=generator).to(device)
         z_t = (a * z + s * e).contiguous(memory_format=torch.channels_last)
-        with _autocast(device):
+        with autocast(device):
             with torch.no_grad():
-                states = text(_tokens(tokenizer, prompts, device)).last_hidden_state
+                states = text(tokens(tokenizer, prompts, device)).last_hidden_state
             v = m(z_t, t.to(device), states).sample.float()
         snr = a**2 / s**2
         weight = snr.clamp(max=MIN_SNR) / (snr + 1)
         return (weight * (v - (a * e - s * z)).square()).mean()
 
-    base = _digest(out / "text_encoder", out / "vae")
-    trained, progress = _fit("unet", model, loss, plan, options, base)
+    base = digest_of(out / "text_encoder", out / "vae")
+    trained, progress = fit_stage("unet", model, loss, plan, options, base)
     assert isinstance(trained, UNet2DConditionModel)
-    _half(trained, out / "unet")
+    half(trained, out / "unet")
     return progress
-
-
-def train_segmenter(options: Options, out: Path, minutes: float) -> Progress:
-    """Prompts name what is there (its mask) or, one time in five, what is not (an empty mask)."""
-    world, tokenizer = World(options), CLIPTokenizer.from_pretrained(out / "tokenizer")
-    torch.manual_seed(options.seed)
-    clip = CLIPModel.from_pretrained(out / "clip", dtype=torch.float32)
-    model = models.segmenter(clip, tokenizer).to(world.device)
-    plan = Plan(minutes, batch=32, rate=5e-4)
-
-    def ask(i: int, rng: random.Random) -> tuple[str, str | None]:
-        scene = world.scenes[i]
-        kind = rng.choices(("animal", "worn", "prop", "absent"), (0.55, 0.15, 0.1, 0.2))[0]
-        if kind == "worn" and scene.worn != "none":
-            word, mask = scene.worn, "worn"
-        elif kind == "prop" and scene.prop != "none":
-            word, mask = scene.prop, "prop"
-        elif kind == "absent":
-            return _phrase(rng.choice([s for s in SPECIES if s != scene.species]), rng), None
-        else:
-            word, mask = scene.species, "animal"
-        return _phrase(word, rng), mask
-
-    def loss(m: nn.Module, generator: torch.Generator) -> Tensor:
-        index, flip = world.draw(plan.batch, generator)
-        rng = random.Random(int(torch.randint(1 << 40, (1,), generator=generator)))
-        asked = [ask(i, rng) for i in index.tolist()]
-        masks = {name: world.get(name, index, flip) for name in ("animal", "worn", "prop")}
-        empty = torch.zeros_like(masks["animal"][0])
-        wanted = torch.cat([masks[name][i] if name else empty for i, (_, name) in enumerate(asked)])
-        ids = _tokens(tokenizer, [word for word, _ in asked], world.device)
-        pictures = normalized(world.get("image", index, flip))
-        with _autocast(world.device):
-            logits = models.segmenter_logits(m, ids, pictures).float()
-        p = logits.sigmoid()
-        overlap = 2 * (p * wanted).sum((1, 2)) + 1
-        dice = 1 - overlap / (p.sum((1, 2)) + wanted.sum((1, 2)) + 1)
-        return F.binary_cross_entropy_with_logits(logits, wanted) + dice.mean()
-
-    base = _digest(out / "text_encoder")
-    trained, progress = _fit("segmenter", model, loss, plan, options, base)
-    _calibrate(trained, tokenizer, options)
-    _half(trained, out / "segmenter")
-    return progress
-
-
-@torch.no_grad()
-def _calibrate(model: nn.Module, tokenizer: CLIPTokenizer, options: Options) -> None:
-    """Moves the logits, in place, so that masks cut at 0 overlap best with those of validation."""
-    scenes = [sample_scene(seed) for seed in VALIDATION_SEEDS[:128]]
-    data = draw(scenes, options.size)
-    ids = _tokens(tokenizer, [f"a {scene.species}" for scene in scenes], torch.device("cpu"))
-    pictures, true = normalized(data["image"].float() / 255), data["animal"][:, 0] > 127
-    logits = models.segmenter_logits(model.cpu(), ids, pictures)
-
-    def overlap(shift: float) -> float:
-        found = logits + shift > 0
-        union = (found | true).sum((1, 2)).clamp(min=1)
-        return float(((found & true).sum((1, 2)) / union).mean())
-
-    best = max((step / 8 for step in range(-16, 17)), key=overlap)
-    model.decoder.transposed_convolution.bias += best  # type: ignore[union-attr,operator]
-
-
-def _phrase(word: str, rng: random.Random) -> str:
-    return rng.choice(("a {}", "{}", "a photo of a {}", "the {}")).format(word)
-
-
-def train_classifier(options: Options, out: Path, minutes: float) -> Progress:
-    """Labels of renders, softened and noisy half of the time, as generated pictures are."""
-    world = World(options)
-    truth = {name: value.to(world.device) for name, value in labels(world.scenes).items()}
-    torch.manual_seed(options.seed)
-    model = AttributeClassifier().to(world.device)
-    plan = Plan(minutes, batch=64, rate=2e-3)
-
-    def loss(m: nn.Module, generator: torch.Generator) -> Tensor:
-        index, flip = world.draw(plan.batch, generator)
-        x = world.get("image", index, flip)
-        soft = F.avg_pool2d(F.pad(x, (1,) * 4, mode="replicate"), 3, 1)
-        soft = soft + 0.04 * torch.randn(x.shape, generator=generator).to(x.device)
-        softened = torch.rand(len(x), generator=generator).to(x.device) < 0.5
-        x = torch.where(softened[:, None, None, None], soft, x)
-        index = index.to(x.device)
-        return classification_loss(m(x), {name: value[index] for name, value in truth.items()})
-
-    trained, progress = _fit("classifier", model, loss, plan, options)
-    write(out / FILE, save({name: p.half() for name, p in trained.state_dict().items()}))
-    return progress
-
-
-TRAIN: dict[str, Callable[[Options, Path, float], Progress]] = {
-    "clip": train_clip,
-    "vae": train_vae,
-    "unet": train_unet,
-    "segmenter": train_segmenter,
-    "classifier": train_classifier,
-}

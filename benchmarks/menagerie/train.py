@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,23 @@ import torch
 from benchmarks import options
 from benchmarks.menagerie.dataset import shards
 from benchmarks.menagerie.fit import Progress
-from benchmarks.menagerie.stages import TRAIN, Options, train_tokenizer
+from benchmarks.menagerie.judges import train_classifier, train_segmenter
+from benchmarks.menagerie.stages import (
+    Options,
+    train_clip,
+    train_tokenizer,
+    train_unet,
+    train_vae,
+)
 from editing.results import to_json, write
 
+TRAIN: dict[str, Callable[[Options, Path, float], Progress]] = {
+    "clip": train_clip,
+    "vae": train_vae,
+    "unet": train_unet,
+    "segmenter": train_segmenter,
+    "classifier": train_classifier,
+}
 STAGES = ("tokenizer", *TRAIN)
 SHARES = {
     "clip": 0.20,

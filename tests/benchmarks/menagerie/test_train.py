@@ -9,7 +9,7 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save
 from transformers import CLIPTokenizer
 
-from benchmarks.menagerie import evaluate, fit, models, stages, train
+from benchmarks.menagerie import evaluate, fit, judges, models, stages, train
 from benchmarks.menagerie.dataset import load_shards
 from benchmarks.menagerie.evaluate import SpeciesClassifier
 from benchmarks.menagerie.scene import VALIDATION_SEEDS, sample_scene
@@ -20,7 +20,8 @@ def words(tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch) -
     """A command line that trains every stage for one step."""
     learn = models.train_tokenizer
     monkeypatch.setattr(models, "train_tokenizer", lambda texts: learn(islice(texts, 300)))
-    monkeypatch.setattr(stages, "VALIDATION_SEEDS", VALIDATION_SEEDS[:4])
+    for module in (stages, judges):
+        monkeypatch.setattr(module, "VALIDATION_SEEDS", VALIDATION_SEEDS[:4])
     folders = [f"out={tmp_path / 'model'}", f"work={tmp_path / 'work'}"]
     return ["scenes=4", "minutes=1e-6", "workers=1", *folders]
 
@@ -107,8 +108,8 @@ def test_what_the_unet_stands_on_stays(
 def test_masks_that_are_too_small_are_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Logits of 1 inside and -1 outside, all 1.5 too low, are moved up by 0.5 to 2.5."""
     scenes = VALIDATION_SEEDS[:2]
-    monkeypatch.setattr(stages, "VALIDATION_SEEDS", scenes)
-    true = stages.draw([sample_scene(seed) for seed in scenes], 32)["animal"][:, 0] > 127
+    monkeypatch.setattr(judges, "VALIDATION_SEEDS", scenes)
+    true = judges.draw([sample_scene(seed) for seed in scenes], 32)["animal"][:, 0] > 127
     low = 2.0 * true.float() - 2.5
     monkeypatch.setattr(models, "segmenter_logits", lambda model, ids, pictures: low)
     model = torch.nn.Module()
@@ -117,7 +118,7 @@ def test_masks_that_are_too_small_are_calibrated(monkeypatch: pytest.MonkeyPatch
     bias = model.decoder.transposed_convolution.bias
     before = bias.item()
     tokenizer = CLIPTokenizer.from_pretrained(stages.EMBEDDED / "tokenizer")
-    stages._calibrate(model, tokenizer, stages.Options(size=32))
+    judges._calibrate(model, tokenizer, stages.Options(size=32))
     assert 0.5 < bias.item() - before < 2.5
 
 

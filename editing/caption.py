@@ -124,6 +124,7 @@ class Grammar:
         template: the sentence, as in "{style} a {species} {place}"; a slot may be left empty.
         slots: what each slot may say.
         subject: the slot that says what is shown; it is never left empty.
+        synonyms: for what a slot may say, other ways to say it.
 
     Raises:
         ValueError: if `subject` is not one of the slots.
@@ -132,6 +133,7 @@ class Grammar:
     template: str
     slots: dict[str, list[str]]
     subject: str = "species"
+    synonyms: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.subject not in self.slots:
@@ -141,11 +143,13 @@ class Grammar:
     def read(cls, path: Path) -> "Grammar":
         """Read `grammar.json`; keys it has beyond these are other tools'."""
         data = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{key: data[key] for key in ("template", "slots", "subject") if key in data})
+        keys = ("template", "slots", "subject", "synonyms")
+        return cls(**{key: data[key] for key in keys if key in data})
 
     def sentence(self, choice: dict[str, str]) -> str:
         """The template with a word chosen for each slot; an empty word leaves no gap."""
-        return " ".join(self.template.format_map(choice).split())
+        text = " ".join(self.template.format_map(choice).split())
+        return re.sub(r"\ba(?= [aeiou])", "an", text)
 
     def slots_in(self, text: str) -> set[str]:
         """The slots that `text` speaks of: it says what one of them may say, little words aside.
@@ -156,7 +160,8 @@ class Grammar:
         phrases = [
             (" ".join(word for word in words.casefold().split() if word not in LITTLE), slot)
             for slot, choices in self.slots.items()
-            for words in choices
+            for choice in choices
+            for words in (choice, *self.synonyms.get(choice, ()))
         ]
         for phrase, slot in sorted(phrases, key=lambda pair: -len(pair[0])):
             if phrase and (rest := re.sub(rf"\b{re.escape(phrase)}\b", " ", text)) != text:

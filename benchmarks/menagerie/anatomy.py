@@ -5,11 +5,14 @@ a species lacks has radius `ABSENT`.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.menagerie.measures import (
+    AMBER,
     BEAK,
     BLACK,
     CREAM,
@@ -33,7 +36,7 @@ FORWARD = 0.10  # body lengths from the middle of the spine to the middle of the
 def build(scenes: list[Scene], device: torch.device) -> Cones:
     """The animals of `scenes` as round cones, posed and turned to their heading."""
     body = _Body(scenes, device)
-    for add_parts in (_torso, _head, _eyes_and_ears, _limbs, _tail, _mane_or_horns, _hat, _scarf):
+    for add_parts in (_torso, _head, _eyes_and_ears, _limbs, _tail, _mane_or_horns, _clothes):
         add_parts(body)
     return body.in_world()
 
@@ -195,9 +198,12 @@ def _head(body: _Body) -> None:
 def _eyes_and_ears(body: _Body) -> None:
     m, up, side = body.m, body.up, body.side
     r = m["head_r"][:, None]
+    # Black eyes would be lost on a dark coat.
+    dark = body.coat.mean(1) < 0.25
+    iris = _where(dark, body.paint([AMBER]), body.paint([BLACK]))
     for sign in (-1.0, 1.0):
         eye = body.head + r * (0.80 * body.forward + 0.34 * up + sign * 0.52 * side)
-        body.add(eye, eye + 0.001 * up, m["eye"], m["eye"], body.paint([BLACK]))
+        body.add(eye, eye + 0.001 * up, m["eye"], m["eye"], iris)
         spread = sign * m["ear_spread"][:, None] * side
         ear = body.head + r * (0.72 * up + spread - 0.08 * body.forward)
         direction = m["ear_up"][:, None] * up + sign * m["ear_out"][:, None] * side
@@ -295,30 +301,90 @@ def _worn_color(body: _Body) -> Tensor:
     return body.paint([PALETTE[s.worn_color] for s in body.scenes])
 
 
-def _hat(body: _Body) -> None:
+# A part: where it begins and ends, its radii there, and its colour.
+_Part = tuple[Tensor, Tensor, Tensor | float, Tensor | float, Tensor]
+_WORN_PARTS = 4  # of anything worn
+
+
+def _clothes(body: _Body) -> None:
+    """What is worn, one thing at most: all things share the same few parts."""
+    nothing = (body.head, body.head, body.one * ABSENT, body.one * ABSENT, body.paint([WHITE]))
+    parts: list[Any] = [nothing] * _WORN_PARTS
+    for thing, make in _CLOTHES.items():
+        wearing = body.wearing(thing)
+        for i, part in enumerate(make(body)):
+            parts[i] = tuple(_where(wearing, x, y) for x, y in zip(part, parts[i], strict=True))
+    for a, b, ra, rb, color in parts:
+        body.add(a, b, ra, rb, color, worn=True)
+
+
+def _hat(body: _Body) -> list[_Part]:
     """A cone with a white ball."""
-    up, hat = body.up, body.wearing("hat")
+    up = body.up
     brow = body.head + (0.78 * body.m["head_r"])[:, None] * up - 0.02 * body.forward
     brow = _where(body.of("lion"), brow + 0.06 * up, brow)
     top = brow + 0.26 * up - 0.03 * body.forward
-    radii = _where(hat, 0.115, ABSENT), _where(hat, 0.022, ABSENT)
-    body.add(brow, top, *radii, _worn_color(body), worn=True)
     ball = brow + 0.29 * up - 0.03 * body.forward
-    ball_r = _where(hat, 0.048, ABSENT)
-    body.add(ball, ball + 0.001 * up, ball_r, ball_r, body.paint([WHITE]), worn=True)
+    return [
+        (brow, top, 0.115, 0.022, _worn_color(body)),
+        (ball, ball + 0.001 * up, 0.048, 0.048, body.paint([WHITE])),
+    ]
 
 
-def _scarf(body: _Body) -> None:
+def _scarf(body: _Body) -> list[_Part]:
     """A ring around the neck with an end hanging on the camera's side."""
-    m, up, scarf = body.m, body.up, body.wearing("scarf")
+    m = body.m
     collar = body.shoulder + (0.50 * m["neck"])[:, None] * body.along_neck
     girth = 0.5 * (0.78 * m["chest_r"] + 0.72 * m["head_r"]) + 0.035
     girth = _where(body.of("lion"), girth + 0.06, girth)
     half = 0.025 * body.along_neck
-    radii = _where(scarf, girth, ABSENT), _where(scarf, girth * 0.97, ABSENT)
-    body.add(collar - half, collar + half, *radii, _worn_color(body), worn=True)
     out = 0.6 * body.below + body.facing[:, None] * body.axis(0, 0, 1)
     knot = collar + (0.75 * girth)[:, None] * out
-    radii = _where(scarf, 0.050, ABSENT), _where(scarf, 0.056, ABSENT)
-    end = knot - 0.20 * up + 0.03 * body.forward
-    body.add(knot, end, *radii, _worn_color(body) * 0.85, worn=True)
+    end = knot - 0.20 * body.up + 0.03 * body.forward
+    color = _worn_color(body)
+    return [
+        (collar - half, collar + half, girth, girth * 0.97, color),
+        (knot, end, 0.050, 0.056, color * 0.85),
+    ]
+
+
+def _sweater(body: _Body) -> list[_Part]:
+    """Around the trunk from the waist to the neck, with sleeves."""
+    m, color = body.m, _worn_color(body)
+    thick = _where(body.of("penguin"), 0.070, 0.034)
+    waist = torch.lerp(body.hip, body.shoulder, 0.30)
+    waist_r = torch.lerp(m["rump_r"], m["chest_r"], 0.30)
+    neck = body.shoulder + (0.40 * m["neck"])[:, None] * body.along_neck
+    parts: list[_Part] = [
+        (waist, body.shoulder, waist_r + thick, m["chest_r"] + thick, color),
+        (body.shoulder, neck, 0.85 * m["chest_r"] + 0.03, 0.66 * m["chest_r"] + 0.04, color * 0.9),
+    ]
+    for sign in (-1.0, 1.0):
+        joint, foot = _reach(body, sign, front=True)
+        cuff = torch.lerp(joint, foot, 0.55)
+        parts.append((joint, cuff, 1.15 * m["leg_r"] + 0.026, m["leg_r"] + 0.026, color))
+    return parts
+
+
+def _boots(body: _Body) -> list[_Part]:
+    """On all feet; the squirrel's arms and the penguin's flippers go bare."""
+    short = body.of("squirrel", "penguin")
+    radius, color = body.m["leg_r"] + _where(short, 0.042, 0.024), _worn_color(body)
+    parts: list[_Part] = []
+    for sign in (-1.0, 1.0):
+        for front in (False, True):
+            joint, foot = _reach(body, sign, front)
+            bare = short if front else body.of()
+            there = _where(bare, ABSENT, radius)
+            shaft = torch.lerp(joint, foot, _where(body.of("penguin"), 0.8, 0.62)[:, None])
+            toe = foot + _where(short, body.axis(0.11, 0.01, 0), body.axis(0.045, 0.01, 0))
+            parts.append((shaft, toe, there, there, color))
+    return parts
+
+
+_CLOTHES: dict[str, Callable[[_Body], list[_Part]]] = {
+    "hat": _hat,
+    "scarf": _scarf,
+    "sweater": _sweater,
+    "boots": _boots,
+}

@@ -229,8 +229,11 @@ def main(argv: list[str] | None = None) -> None:
     everywhere, animal = torch.ones_like(masks) > 0, masks > 0.5
     row("VAE reconstruction PSNR", f"{masked_psnr(again, images, everywhere).mean():.1f} dB")
     row("VAE reconstruction PSNR, animal", f"{masked_psnr(again, images, animal).mean():.1f} dB")
-    ssim = structural_similarity_index_measure(again, images, data_range=1.0)
+    ssim, local = structural_similarity_index_measure(
+        again, images, data_range=1.0, return_full_image=True
+    )
     row("VAE reconstruction SSIM", f"{ssim:.3f}")
+    row("VAE reconstruction SSIM, animal", f"{local.mean(1, keepdim=True)[animal].mean():.3f}")
     errors = denoising_errors(pipeline, images, captions, TIMESTEPS)
     row("noise prediction error at t", f"{', '.join(map(str, TIMESTEPS))}")
     row("", ", ".join(f"{error:.3f}" for error in errors))

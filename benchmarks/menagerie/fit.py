@@ -1,6 +1,6 @@
 """One resumable training loop for every stage.
 
-AdamW, averaged weights, a budget in minutes, checkpoints.
+AdamW, averages of the weights over several lengths, a budget in minutes, checkpoints.
 """
 
 import json
@@ -29,7 +29,7 @@ class Plan:
         batch: pictures a step.
         rate: peak learning rate of AdamW.
         weight_decay: of AdamW.
-        average: decay of the weights' moving average.
+        averages: decays of the weights' moving averages; the best is kept.
         warmup: steps over which the rate rises.
         decay: last share of the budget, over which the rate falls to zero.
     """
@@ -38,7 +38,7 @@ class Plan:
     batch: int
     rate: float
     weight_decay: float = 0.01
-    average: float = 0.999
+    averages: tuple[float, ...] = (0.999,)
     warmup: int = 100
     decay: float = 0.4
 
@@ -51,11 +51,13 @@ class Progress:
         step: optimiser steps taken.
         samples: pictures seen.
         seconds: spent.
+        average: decay of the average whose weights were kept, 0 before any was.
     """
 
     step: int = 0
     samples: int = 0
     seconds: float | int = 0.0
+    average: float = 0.0
 
 
 def fit(
@@ -66,8 +68,11 @@ def fit(
     device: torch.device,
     seed: int = 0,
     base: str = "",
+    judge: Callable[[nn.Module], float] | None = None,
 ) -> tuple[nn.Module, Progress]:
     """Trains `model` in place until the plan's minutes are spent; returns it with averaged weights.
+
+    Of several averages those are kept that `judge` gives the least.
 
     A checkpoint is written every 90 seconds and at the end. An existing one is resumed, optimiser
     included, so a longer budget continues a finished stage. What is drawn after a resume depends
@@ -82,18 +87,21 @@ def fit(
         device: where the model is.
         seed: of all that is drawn.
         base: digest of the frozen parts that the stage stands on.
+        judge: error of the model on data it is not trained on; needed to choose among averages.
 
     Raises:
-        ValueError: the checkpoint was made on another `base`, or a parameter gets no gradient.
+        ValueError: there are several averages and no `judge`, the checkpoint was made on another
+            `base`, or a parameter gets no gradient.
         FloatingPointError: the loss is not finite; the last checkpoint is kept.
     """
+    if len(plan.averages) > 1 and judge is None:
+        raise ValueError(f"To choose among {len(plan.averages)} averages takes a judge.")
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     parameters = list(named.values())
     optimizer = torch.optim.AdamW(
         parameters, plan.rate, (0.9, 0.99), weight_decay=plan.weight_decay
     )
-    mean = {name: p.detach().clone() for name, p in named.items()}
-    progress = Progress()
+    progress, kept_means = Progress(), dict[str, dict[str, Tensor]]()
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         if state["base"] != base:
@@ -101,14 +109,19 @@ def fit(
         with torch.no_grad():
             for name, p in named.items():
                 p.copy_(state["parameters"][name])
-        mean = {name: state["mean"][name] for name in named}
+        kept_means = state["means"]
         optimizer.state.update({p: state["optimizer"][name] for name, p in named.items()})
         progress = Progress(**state["progress"])
+    begun = {name: p.detach() for name, p in named.items()}
+    means = {}
+    for length in map(str, plan.averages):
+        before = kept_means.get(length, begun)
+        means[length] = {name: before[name].clone() for name in named}
 
     def save() -> None:
         state = {
             "parameters": {name: p.detach() for name, p in named.items()},
-            "mean": mean,
+            "means": means,
             "optimizer": {name: optimizer.state[p] for name, p in named.items()},
             "progress": vars(progress),
             "base": base,
@@ -135,8 +148,10 @@ def fit(
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        decay = min(plan.average, (1 + progress.step) / (10 + progress.step))
-        torch._foreach_lerp_(list(mean.values()), [p.detach() for p in parameters], 1 - decay)
+        for decay in plan.averages:
+            slow = min(decay, (1 + progress.step) / (10 + progress.step))
+            mean = list(means[str(decay)].values())
+            torch._foreach_lerp_(mean, [p.detach() for p in parameters], 1 - slow)
         progress.step += 1
         progress.samples += plan.batch
         now = time.monotonic()
@@ -156,7 +171,17 @@ def fit(
             save()
             saved_at = now
     save()
-    with torch.no_grad():
+
+    @torch.no_grad()
+    def take(decay: float) -> nn.Module:
         for name, p in named.items():
-            p.copy_(mean[name])
-    return model.eval(), progress
+            p.copy_(means[str(decay)][name])
+        return model.eval()
+
+    best = plan.averages[0]
+    if judge is not None:
+        errors = {decay: judge(take(decay)) for decay in plan.averages}
+        print(f"{checkpoint.stem}: error by average {json.dumps(errors)}", flush=True)
+        best = min(errors, key=errors.__getitem__)
+    progress.average = best
+    return take(best), progress

@@ -23,6 +23,7 @@ from benchmarks.menagerie.stages import (
     Options,
     World,
     autocast,
+    begin,
     digest_of,
     fit_stage,
     half,
@@ -38,6 +39,7 @@ def train_segmenter(options: Options, out: Path, minutes: float) -> Progress:
     torch.manual_seed(options.seed)
     clip = CLIPModel.from_pretrained(out / "clip", dtype=torch.float32)
     model = models.segmenter(clip, tokenizer).to(world.device)
+    begin(model, options, "segmenter", ("clip.vision_model", "decoder"))  # its text is CLIP's
     plan = Plan(minutes, batch=32, rate=5e-4)
 
     def ask(i: int, rng: random.Random) -> tuple[str, str | None]:

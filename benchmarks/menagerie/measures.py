@@ -45,6 +45,7 @@ BLACK: Color = (0.10, 0.10, 0.12)
 PINK: Color = (0.93, 0.60, 0.62)
 CREAM: Color = (0.90, 0.83, 0.70)
 MANE: Color = (0.42, 0.22, 0.10)
+AMBER: Color = (0.98, 0.80, 0.25)
 BEAK: Color = (0.96, 0.62, 0.10)
 NOSE: dict[str, Color] = {  # of the others, black
     "pig": (0.84, 0.44, 0.50),
@@ -78,8 +79,16 @@ _COATS: dict[str, Color] = {
     "black": (0.15, 0.14, 0.16),
     "brown": (0.44, 0.27, 0.15),
     "golden": (0.88, 0.67, 0.28),
+    "orange": (0.94, 0.47, 0.10),
+    "pink": (0.95, 0.58, 0.66),
+    "green": (0.33, 0.66, 0.28),
     "blue": (0.27, 0.44, 0.78),
+    "purple": (0.55, 0.32, 0.72),
+    "spotted": (0.90, 0.76, 0.52),  # between the spots
+    "striped": (0.96, 0.86, 0.68),  # between the stripes
 }
+
+_PATTERNS = {"cat": "tabby", "tiger": "striped", "cow": "patched"}
 
 
 def coat_color(scene: Scene) -> Color:
@@ -87,3 +96,8 @@ def coat_color(scene: Scene) -> Color:
     r, g, b = _NATURAL[scene.species] if scene.coat == "natural" else _COATS[scene.coat]
     shade = 1 + 0.08 * scene.tint
     return min(r * shade, 1.0), min(g * shade, 1.0), min(b * shade, 1.0)
+
+
+def coat_pattern(scene: Scene) -> str:
+    """The marks on the coat, which a coat that has marks replaces; empty for a plain one."""
+    return scene.coat if scene.coat in ("spotted", "striped") else _PATTERNS.get(scene.species, "")

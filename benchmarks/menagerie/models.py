@@ -68,6 +68,18 @@ def train_tokenizer(captions: Iterable[str], vocabulary: int = 1024) -> CLIPToke
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=TOKENS)
 
 
+def moved_embeddings(
+    weight: Float[Tensor, "V C"], old: CLIPTokenizer, new: CLIPTokenizer
+) -> Float[Tensor, "W C"]:
+    """The embeddings of the old tokenizer's tokens, for those of the new one."""
+    before = old.get_vocab()
+    rows = []
+    for token in sorted(new.get_vocab(), key=new.get_vocab().__getitem__):
+        pieces = old(token.removesuffix("</w>")).input_ids[1:-1]
+        rows.append(weight[before[token]] if token in before else weight[pieces].mean(0))
+    return torch.stack(rows)
+
+
 def _text_config(tokenizer: CLIPTokenizer) -> dict[str, Any]:
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     return {
@@ -90,6 +102,18 @@ def clip(tokenizer: CLIPTokenizer, size: int) -> CLIPModel:
             text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=_PROJECTION
         )
     )
+
+
+def clip_scores(
+    model: CLIPModel, pixel_values: Float[Tensor, "B 3 S S"], *input_ids: Int64[Tensor, "_ _"]
+) -> Float[Tensor, "B texts"]:
+    """CLIP's logits of pictures for texts, which may come in several lengths."""
+    seen = model.visual_projection(model.vision_model(pixel_values=pixel_values).pooler_output)
+    said = torch.cat(
+        [model.text_projection(model.text_model(input_ids=ids).pooler_output) for ids in input_ids]
+    )
+    scale = model.logit_scale.exp()
+    return scale * F.normalize(seen.float(), dim=-1) @ F.normalize(said.float(), dim=-1).T
 
 
 def text_encoder(model: CLIPModel) -> CLIPTextModel:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from benchmarks.menagerie.noise import value_noise
 from benchmarks.menagerie.scene import PLACES, Scene
+from benchmarks.menagerie.sdf import FAR
 from benchmarks.menagerie.shapes import Color
 
 ROOM = 2.3  # half the width of the room, in body lengths
@@ -52,6 +53,14 @@ _PLACES = {
                    (0.66, 0.74, 0.82), (0.50, 0.49, 0.47), (0.54, 0.56, 0.60), 0.2, 0.5),
     "night": _Place((0.04, 0.05, 0.17), (0.16, 0.19, 0.40), (0.20, 0.32, 0.24), (0.12, 0.21, 0.19),
                     (0.09, 0.13, 0.22), (0.46, 0.50, 0.64), (0.31, 0.33, 0.46), 0.0, 0.7),
+    "desert": _Place((0.46, 0.66, 0.88), (0.97, 0.88, 0.72), (0.93, 0.62, 0.34), (0.78, 0.46, 0.24),
+                     (0.82, 0.50, 0.29), (0.80, 0.70, 0.54), (0.43, 0.41, 0.41), 0.1, 0.5),
+    "forest": _Place((0.16, 0.36, 0.15), (0.46, 0.62, 0.34), (0.44, 0.36, 0.20), (0.24, 0.25, 0.11),
+                     (0.13, 0.27, 0.12), (0.54, 0.55, 0.42), (0.40, 0.43, 0.38), 0.0, 1.0),
+    "street": _Place((0.56, 0.66, 0.78), (0.84, 0.88, 0.93), (0.43, 0.43, 0.46), (0.34, 0.34, 0.37),
+                     (0.60, 0.58, 0.56), (0.62, 0.60, 0.55), (0.47, 0.47, 0.50), 0.3, 0.5),
+    "sunset": _Place((0.36, 0.24, 0.50), (0.99, 0.60, 0.26), (0.42, 0.42, 0.26), (0.28, 0.27, 0.20),
+                     (0.33, 0.18, 0.26), (0.86, 0.52, 0.30), (0.40, 0.33, 0.40), 0.2, 0.8),
 }  # fmt: skip
 
 
@@ -91,8 +100,8 @@ class Places:
         """Distance to the ground or a wall (large for the sky), and whether it is the ground."""
         down = direction[..., 1].clamp(max=-1e-6)
         ground = torch.where(
-            direction[..., 1] < -1e-3, -origin[..., 1] / down, torch.full_like(down, 1e3)
-        )
+            direction[..., 1] < -1e-3, -origin[..., 1] / down, torch.full_like(down, FAR)
+        ).clamp(max=FAR)
         # The room is a box seen from inside: of its walls, the one a ray leaves by.
         flat = direction[..., ::2]
         flat = torch.where(flat.abs() < 1e-6, torch.full_like(flat, 1e-6), flat)
@@ -112,7 +121,7 @@ class Places:
         mix = 0.5 + (0.30 * coarse + 0.35 * fine * fade) * self._grain[..., None]
         color = torch.lerp(self._dark.expand_as(p), self._ground.expand_as(p), mix.clamp(0, 1))
         color = color * self._cast
-        return self._sea(p, coarse, self._planks(p, color))
+        return self._sea(p, coarse, self._road(p, self._ripples(p, self._planks(p, color))))
 
     def _planks(self, p: Tensor, color: Tensor) -> Tensor:
         """The floor of the room has seams, and each plank its tone."""
@@ -121,6 +130,21 @@ class Places:
         tone = 0.92 + 0.10 * torch.frac(spread)
         seam = 1 - 0.35 * torch.exp(-(((p[..., 2:] / 0.42 - plank) - 0.5).abs() - 0.5).abs() * 25)
         return torch.where(self._is["room"][..., None], color * tone * seam, color)
+
+    def _ripples(self, p: Tensor, color: Tensor) -> Tensor:
+        """The wind's marks on the sand of the desert."""
+        bend = value_noise(p[..., ::2] * 0.9, self._seed + 6)
+        wave = torch.sin(p[..., 2] * 13 + 4 * bend)[..., None]
+        return torch.where(self._is["desert"][..., None], color * (1 + 0.10 * wave), color)
+
+    def _road(self, p: Tensor, color: Tensor) -> Tensor:
+        """Behind the animal, in the street, a broken white line and then the pavement."""
+        back = -p[..., 2:]
+        dash = ((back - 1.0).abs() < 0.09) & (torch.frac(p[..., :1] / 1.1 + 50) < 0.6)
+        pale = torch.tensor([0.70, 0.68, 0.65], device=p.device)
+        road = torch.where(dash, torch.full_like(p, 0.92), color)
+        road = torch.where(back > 2.2, pale.expand_as(p), road)
+        return torch.where(self._is["street"][..., None], road, color)
 
     def _sea(self, p: Tensor, coarse: Tensor, color: Tensor) -> Tensor:
         """On the beach: behind the shore line, water; at it, foam."""
@@ -161,7 +185,49 @@ class Places:
         sky = torch.lerp(sky, self._hills.expand_as(sky), hills)
         night = torch.maximum(sky, self._stars_and_moon(around, height))
         sky = torch.where(self._is["night"][..., None], night, sky)
+        sky = torch.where(self._is["sunset"][..., None], self._low_sun(sky, around, height), sky)
+        sky = torch.where(self._is["forest"][..., None], self._trunks(sky, around, height), sky)
+        sky = torch.where(self._is["street"][..., None], self._houses(sky, around, height), sky)
         return sky * (1 + 0.3 * (self._cast - 1))
+
+    def _low_sun(self, sky: Tensor, around: Tensor, height: Tensor) -> Tensor:
+        """The setting sun, half behind the hills."""
+        far = torch.hypot(around - 0.2 * torch.sign(self._tint[..., 0]), height[..., 0] - 0.055)
+        disc = torch.sigmoid((0.075 - far) * 120)[..., None] * (height > 0.045)
+        glow = torch.exp(-((far / 0.22) ** 2))[..., None] * 0.35
+        color = torch.tensor([1.0, 0.86, 0.45], device=around.device)
+        return torch.lerp(sky, color.expand_as(sky), torch.maximum(disc, glow))
+
+    def _trunks(self, sky: Tensor, around: Tensor, height: Tensor) -> Tensor:
+        """Two rows of tree trunks, the farther one paler, and leaves above them."""
+        for row, (count, width) in enumerate(((24.0, 0.18), (14.0, 0.20))):
+            cell = around * count + 0.5 * row
+            middle = torch.floor(cell) + 0.5
+            slot = torch.stack([middle * 7.31, torch.zeros_like(middle)], -1)
+            shift = 0.25 * value_noise(slot, self._seed + 7 + row)
+            trunk = torch.sigmoid((width - (cell - middle - shift).abs()) * 40)[..., None]
+            bark = torch.tensor([[0.34, 0.30, 0.20], [0.24, 0.16, 0.10]][row], device=sky.device)
+            sky = torch.lerp(sky, bark.expand_as(sky), trunk)
+        leaves = torch.stack([around * 14, height[..., 0] * 16], -1)
+        rough = value_noise(leaves, self._seed + 9)[..., None]
+        crown = torch.sigmoid((height - 0.16 + 0.06 * rough) * 60)
+        green = torch.tensor([0.13, 0.32, 0.12], device=sky.device) * (1 + 0.35 * rough)
+        return torch.lerp(sky, green, crown)
+
+    def _houses(self, sky: Tensor, around: Tensor, height: Tensor) -> Tensor:
+        """A row of houses of several heights and colours, with windows."""
+        cell = around * 5.5
+        index = torch.floor(cell)
+        spot = torch.stack([index * 3.17, torch.zeros_like(index)], -1)
+        tall, hue = (value_noise(spot + 9 * i, self._seed + 7 + i)[..., None] for i in range(2))
+        up = height - 0.01
+        wall = self._hills * (1 + 0.30 * hue * torch.tensor([1.0, 0.3, -0.7], device=sky.device))
+        across = torch.frac((cell - index) * 3)[..., None]
+        pane = (across > 0.3) & (across < 0.75) & (torch.frac(up * 17) > 0.4)
+        pane = pane & (up > 0.01)
+        glass = torch.tensor([0.28, 0.34, 0.44], device=sky.device)
+        front = torch.where(pane, glass.expand_as(sky), wall.expand_as(sky))
+        return torch.where(height < 0.20 + 0.09 * tall, front, sky)
 
     def _stars_and_moon(self, around: Tensor, height: Tensor) -> Tensor:
         """(B, N, 3) light of the night sky; the moon is on the right or left."""

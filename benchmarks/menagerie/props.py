@@ -1,4 +1,4 @@
-"""What stands beside the animal: trees, balls, houses and rocks, from round cones and boxes."""
+"""What stands beside the animal, from round cones and boxes: a tree, a ball, a house."""
 
 import math
 import random
@@ -14,6 +14,7 @@ from benchmarks.menagerie.shapes import ABSENT, Boxes, Color, Cones
 _Point = tuple[Number, Number, Number]
 _TRUNK: Color = (0.40, 0.26, 0.15)
 _WALL: Color = (0.90, 0.84, 0.72)
+_STALK: Color = (0.93, 0.90, 0.82)
 _MOST_CONES = 4  # of any prop
 
 
@@ -39,7 +40,7 @@ def build(scenes: list[Scene], device: torch.device) -> tuple[Cones, Boxes]:
     """The props of `scenes`, in world coordinates; a scene without one has only absent parts."""
     cones = [_cones(scene) for scene in scenes]
     cones = [parts + [_NOTHING] * (_MOST_CONES - len(parts)) for parts in cones]
-    boxes = [_house(scene) for scene in scenes]
+    boxes = [_boxes(scene) for scene in scenes]
 
     def column(rows: list[Any], name: str) -> Tensor:
         values = [[getattr(part, name) for part in row] for row in rows]
@@ -53,7 +54,7 @@ def build(scenes: list[Scene], device: torch.device) -> tuple[Cones, Boxes]:
 
 
 def _cones(scene: Scene) -> list[_Cone]:
-    """The round cones of the scene's prop: all of it, but for a house, which has none."""
+    """The round cones of the scene's prop; a house and a box have none."""
     rng = random.Random(scene.texture)
     size = rng.uniform(0.9, 1.15)
     x, z = scene.prop_side, -scene.prop_depth
@@ -69,6 +70,8 @@ def _cones(scene: Scene) -> list[_Cone]:
         ]
     if scene.prop == "tree":
         return _fir(x, z, size) if scene.place == "snow" else _oak(x, z, size, rng)
+    if scene.prop == "mushroom":
+        return _mushroom(x, z, size, PALETTE[scene.prop_color])
     return []
 
 
@@ -92,8 +95,22 @@ def _oak(x: Number, z: Number, size: float, rng: random.Random) -> list[_Cone]:
     ]
 
 
-def _house(scene: Scene) -> list[_Box]:
-    """Walls and a roof, absent in a scene without a house."""
+def _mushroom(x: Number, z: Number, size: float, color: Color) -> list[_Cone]:
+    """A stalk and a cap with two white dots towards the camera."""
+    low, high = 0.42 * size, 0.56 * size
+    dots = ((-0.13, low + 0.10, 0.23), (0.12, low + 0.13, 0.21))
+    return [
+        _Cone((x, 0.0, z), (x, low, z), 0.11, 0.08, _STALK),
+        _Cone((x, low, z), (x, high, z), 0.30 * size, 0.17 * size, color),
+        *(
+            _Cone((x + dx, y, z + dz), (x + dx, y + 0.001, z + dz), 0.055, 0.055, _STALK)
+            for dx, y, dz in dots
+        ),
+    ]
+
+
+def _boxes(scene: Scene) -> list[_Box]:
+    """The walls of a house, and its roof or a box; absent in a scene without."""
     there = scene.prop == "house"
     x, z = scene.prop_side, -scene.prop_depth - 0.3
     yaw = math.radians(25 + 20 * scene.tint)
@@ -102,12 +119,14 @@ def _house(scene: Scene) -> list[_Box]:
     r = math.sqrt(0.5)  # the roof is a square bar lying on its edge
     on_edge = ((c, 0.0, s), (-s * r, r, c * r), (-s * r, -r, c * r))
     absent = (ABSENT, ABSENT, ABSENT)
+    color = PALETTE[scene.prop_color]
+    if scene.prop == "box":
+        side = 0.27
+        return [
+            _Box((x, 0.0, z), absent, upright, _WALL),
+            _Box((x, side, z + 0.3), (side, side, side), upright, color),
+        ]
     return [
         _Box((x, 0.30, z), (0.42, 0.34, 0.36) if there else absent, upright, _WALL),
-        _Box(
-            (x, 0.62, z),
-            (0.47, 0.30, 0.30) if there else absent,
-            on_edge,
-            PALETTE[scene.prop_color],
-        ),
+        _Box((x, 0.62, z), (0.47, 0.30, 0.30) if there else absent, on_edge, color),
     ]

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks.menagerie import anatomy, props
-from benchmarks.menagerie.measures import coat_color
+from benchmarks.menagerie import anatomy, props, styles
+from benchmarks.menagerie.measures import coat_color, coat_pattern
 from benchmarks.menagerie.noise import value_noise
 from benchmarks.menagerie.places import Places
 from benchmarks.menagerie.scene import Number, Scene
@@ -102,9 +102,13 @@ class _Shader:
 
         self.seed = column([s.texture for s in scenes])
         self.flat = column([s.style == "drawing" for s in scenes])[..., None]
-        self.striped = column([float(s.species == "tiger") for s in scenes])
-        self.tabby = column([0.30 * (s.species == "cat") for s in scenes])
-        self.patched = column([s.species == "cow" for s in scenes])
+        patterns = [coat_pattern(s) for s in scenes]
+
+        def marked(pattern: str, weight: float = 1.0) -> Tensor:
+            return column([weight * (p == pattern) for p in patterns])
+
+        self.striped, self.tabby = marked("striped"), marked("tabby", 0.30)
+        self.patched, self.spotted = marked("patched"), marked("spotted")
         dark, light = (0.12, 0.11, 0.12), (0.85, 0.83, 0.8)
         self.patch = column([dark if coat_color(s)[0] > 0.4 else light for s in scenes])
 
@@ -116,7 +120,7 @@ class _Shader:
         return color * (self.places.sun * lambert * 1.05 + self.places.ambient * sky * 1.25)
 
     def coat(self, p: Tensor, color: Tensor, weight: Tensor) -> Tensor:
-        """Stripes, patches and fur, in the animal's own frame so that they move with it."""
+        """Stripes, patches, spots and fur, in the animal's own frame so that they move with it."""
         local = p @ self.turn.mT
         wobble = value_noise(local * 5.0, self.seed + 11)
         fur = value_noise(local * torch.tensor([22.0, 30.0, 22.0], device=p.device), self.seed + 12)
@@ -130,6 +134,9 @@ class _Shader:
         blotch = value_noise(local * 3.4 + 5.1, self.seed + 13)
         patch = torch.sigmoid((blotch - 0.12) * 14) * weight * self.patched
         color = torch.lerp(color, self.patch.expand_as(color), patch[..., None])
+        dots = value_noise(local * 10.0 + 2.3, self.seed + 14)
+        spot = torch.sigmoid((dots - 0.22) * 14) * weight * self.spotted
+        color = torch.lerp(color, 2 * dark.expand_as(color), spot[..., None])
         return color * (1 + 0.10 * (weight * fur * (1 - self.flat[..., 0].float()))[..., None])
 
 
@@ -237,6 +244,7 @@ def render(
         return x.float().reshape(len(scenes), 2 * size, 2 * size, -1).permute(0, 3, 1, 2)
 
     image = _outline(grid(what), grid(depth), grid(color), shader.flat[..., None]).clamp(0, 1)
+    image = styles.brush(image, scenes)
     pool = F.avg_pool2d
     return Rendering(
         pool(image, 2),

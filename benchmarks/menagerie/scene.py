@@ -10,12 +10,36 @@ from dataclasses import dataclass
 from typing import Any
 
 SPECIES = ("cat", "dog", "pig", "cow", "lion", "tiger", "squirrel", "penguin")
-COATS = ("natural", "gray", "white", "black", "brown", "golden", "blue")
-PLACES = ("meadow", "beach", "room", "snow", "night")
-PROPS = ("none", "tree", "ball", "house", "rock")
-WORN = ("none", "hat", "scarf")
+COATS = (
+    "natural",
+    "gray",
+    "white",
+    "black",
+    "brown",
+    "golden",
+    "orange",
+    "pink",
+    "green",
+    "blue",
+    "purple",
+    "spotted",
+    "striped",
+)
+# The species whose own coat is one of the named ones. Of the others it has no name here.
+OWN_COAT = {
+    "cat": "gray",
+    "dog": "brown",
+    "pig": "pink",
+    "cow": "white",
+    "lion": "golden",
+    "tiger": "orange",
+    "penguin": "black",
+}
+PLACES = ("meadow", "beach", "room", "snow", "night", "desert", "forest", "street", "sunset")
+PROPS = ("none", "tree", "ball", "house", "rock", "mushroom", "box")
+WORN = ("none", "hat", "scarf", "sweater", "boots")
 COLORS = ("red", "blue", "yellow", "green")
-STYLES = ("photo", "drawing")
+STYLES = ("photo", "drawing", "painting", "watercolor")
 
 Number = float | int
 
@@ -90,22 +114,24 @@ def sample_scene(seed: int, **fixed: Any) -> Scene:
     rng = random.Random(seed)
     side = rng.choice((-1, 1))
     heading = rng.uniform(-12, 52)
+    species = rng.choice(SPECIES)
+    dyes = [coat for coat in COATS[1:] if coat != OWN_COAT.get(species)]
     scene = Scene(
-        species=rng.choice(SPECIES),
-        coat="natural" if rng.random() < 0.6 else rng.choice(COATS[1:]),
+        species=species,
+        coat="natural" if rng.random() < 0.5 else rng.choice(dyes),
         place=rng.choice(PLACES),
         prop="none" if rng.random() < 0.35 else rng.choice(PROPS[1:]),
-        worn=rng.choices(WORN, (0.6, 0.2, 0.2))[0],
+        worn="none" if rng.random() < 0.45 else rng.choice(WORN[1:]),
         worn_color=rng.choice(COLORS),
         prop_color=rng.choice(COLORS),
-        style=rng.choices(STYLES, (0.8, 0.2))[0],
+        style="photo" if rng.random() < 0.7 else rng.choice(STYLES[1:]),
         heading=heading if side > 0 else 180 - heading,
         head_turn=rng.uniform(-10, 35),
         gait=rng.uniform(-1, 1),
         tail_raise=rng.uniform(-1, 1),
         tail_sway=rng.uniform(-1, 1),
         elevation=rng.uniform(4, 15),
-        distance=rng.uniform(3.0, 3.7),
+        distance=rng.uniform(3.1, 3.7),
         pan=rng.uniform(-0.12, 0.12),
         light_azimuth=rng.uniform(-65, 65),
         light_elevation=rng.uniform(38, 62),

@@ -29,7 +29,15 @@ from benchmarks.menagerie.classifier import (
 )
 from benchmarks.menagerie.dataset import png
 from benchmarks.menagerie.evaluate import masked_psnr
-from benchmarks.menagerie.scene import COATS, COLORS, PLACES, SPECIES, Scene, sample_scene
+from benchmarks.menagerie.scene import (
+    COATS,
+    COLORS,
+    OWN_COAT,
+    PLACES,
+    SPECIES,
+    Scene,
+    sample_scene,
+)
 from benchmarks.menagerie.stages import EMBEDDED
 from benchmarks.suites.world import SPLITS, Case, SuiteOptions, drawn, edit_all, make_editor
 from editing import DistillationEditor
@@ -56,8 +64,10 @@ def _species(scene: Scene, turn: int) -> Case:
 
 
 def _coat(scene: Scene, turn: int) -> Case:
-    coat = COATS[1 + turn % (len(COATS) - 1)]
-    prompts = f"a {scene.species}", f"a {coat} {scene.species}"
+    dyes = [coat for coat in COATS[1:] if coat != OWN_COAT.get(scene.species)]
+    coat = dyes[turn % len(dyes)]
+    article = "an" if coat[0] in "aeiou" else "a"
+    prompts = f"a {scene.species}", f"{article} {coat} {scene.species}"
     return Case(scene, scene.replace(coat=coat), prompts)
 
 

@@ -26,6 +26,7 @@ class SuiteOptions:
     methods: str = "ids,dds"  # names of conf/method, with commas
     steps: int = 0  # 0: the method's default for this model
     guidance: float = 0.0  # 0: likewise
+    settings: str = ""  # more of editing.run's: "method.step_size=0.03 timesteps.high=0.8"
     split: str = "test"  # test, or validation to choose defaults on
     dtype: str = "auto"
     batch_size: int = 14
@@ -75,7 +76,7 @@ def drawn(scenes: Sequence[Scene], size: int) -> Rendering:
 
 def make_editor(method: str, opts: SuiteOptions) -> DistillationEditor:
     """The editor `python -m editing.run method=...` uses, with its defaults for this model."""
-    words = [f"method={method}", "src=-", "target=-", f"dtype={opts.dtype}"]
+    words = [f"method={method}", "src=-", "target=-", f"dtype={opts.dtype}", *opts.settings.split()]
     if opts.steps:
         words.append(f"steps={opts.steps}")
     if opts.guidance:

@@ -169,6 +169,20 @@ def test_a_longer_phrase_is_no_shorter_one() -> None:
     assert grammar.slots_in("a blue cat with a blue hat") == {"species", "coat", "worn"}
 
 
+def test_a_slot_may_be_said_in_other_words() -> None:
+    slots = {"species": ["cat", "dog"], "place": ["in a forest"]}
+    plain = Grammar("a {species} {place}", slots)
+    rich = Grammar("a {species} {place}", slots, synonyms={"in a forest": ["in the woods"]})
+    assert plain.slots_in("a dog in the woods") == {"species"}
+    assert rich.slots_in("a dog in the woods") == {"species", "place"}
+
+
+def test_a_sentence_has_the_right_article() -> None:
+    grammar = Grammar("a {coat} {species}", {"species": ["cat"], "coat": ["", "orange"]})
+    assert grammar.sentence({"coat": "orange", "species": "cat"}) == "an orange cat"
+    assert grammar.sentence({"coat": "", "species": "cat"}) == "a cat"
+
+
 def test_a_grammar_needs_its_subject() -> None:
     with pytest.raises(ValueError, match="species"):
         Grammar("a {place}", {"place": ["beach"]})

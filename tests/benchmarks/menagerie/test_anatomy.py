@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from benchmarks.menagerie.anatomy import build
-from benchmarks.menagerie.scene import SPECIES, Scene, sample_scene
+from benchmarks.menagerie.measures import AMBER, BLACK, MEASURES
+from benchmarks.menagerie.render import render
+from benchmarks.menagerie.scene import SPECIES, WORN, Scene, sample_scene
 from benchmarks.menagerie.sdf import Solid, distance
 from benchmarks.menagerie.shapes import ABSENT, Cones
 
@@ -42,13 +44,41 @@ def test_an_animal_stands_on_the_ground(species: str) -> None:
     assert Solid.of(made).radius.max() < 1.2
 
 
-@pytest.mark.parametrize(("worn", "count"), [("none", 0), ("hat", 2), ("scarf", 2)])
-def test_what_is_worn_is_there_and_the_rest_stays(worn: str, count: int) -> None:
+WORN_PARTS = {"none": 0, "hat": 2, "scarf": 2, "sweater": 4, "boots": 4}
+
+
+@pytest.mark.parametrize("worn", WORN)
+def test_what_is_worn_is_there_and_the_rest_stays(worn: str) -> None:
     bare, made = build([Scene()], CPU), build([Scene(worn=worn)], CPU)
     there = made.ra[0] > ABSENT / 2
-    assert (there & made.worn).sum() == count
-    assert torch.equal(bare.a, made.a)
-    assert torch.equal(bare.ra[:, ~made.worn], made.ra[:, ~made.worn])
+    assert (there & made.worn).sum() == WORN_PARTS[worn]
+    for name in ("a", "b", "ra", "rb", "color", "coat"):
+        kept = ~made.worn
+        assert torch.equal(getattr(bare, name)[:, kept], getattr(made, name)[:, kept])
+
+
+@pytest.mark.parametrize("worn", WORN[1:])
+@pytest.mark.parametrize("species", SPECIES)
+def test_what_is_worn_can_be_seen(species: str, worn: str) -> None:
+    """It stands out of the animal, which would hide it otherwise."""
+    scenes = [sample_scene(seed, species=species, worn=worn) for seed in (3, 4)]
+    assert all(r.worn.sum() > 2 for r in (render([scene], 32) for scene in scenes))
+
+
+def test_boots_are_worn_on_feet_alone() -> None:
+    for species, count in (("squirrel", 2), ("penguin", 2), ("dog", 4)):
+        made = build([Scene(species=species, worn="boots")], CPU)
+        shown = (made.ra[0] > ABSENT / 2) & made.worn
+        assert shown.sum() == count
+        assert made.b[0, shown, 1].max() < 0.15
+
+
+def test_eyes_are_seen_on_dark_coats() -> None:
+    for coat, color in (("black", AMBER), ("white", BLACK)):
+        made = build([Scene(species="dog", coat=coat)], CPU)
+        eyes = made.ra[0] == torch.tensor(MEASURES["eye"][SPECIES.index("dog")])
+        assert eyes.sum() == 2
+        assert made.color[0, eyes].tolist() == [pytest.approx(color)] * 2
 
 
 def test_only_the_cow_has_horns_and_only_the_lion_a_mane() -> None:

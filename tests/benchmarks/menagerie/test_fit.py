@@ -23,8 +23,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def plan(steps: int, average: float = 0.9) -> Plan:
-    return Plan(steps / 60, batch=16, rate=0.05, average=average, warmup=3)
+def plan(steps: int, averages: tuple[float, ...] = (0.9,)) -> Plan:
+    return Plan(steps / 60, batch=16, rate=0.05, averages=averages, warmup=3)
 
 
 def toy() -> nn.Module:
@@ -50,7 +50,7 @@ def test_the_loss_falls(tmp_path: Path) -> None:
     model, progress = fit(toy(), loss, plan(120), tmp_path / "toy.pt", CPU)
     assert held_out(model) < 0.02 * before
     assert not model.training
-    assert progress == Progress(step=120, samples=120 * 16, seconds=120.0)
+    assert progress == Progress(step=120, samples=120 * 16, seconds=120.0, average=0.9)
     log = [json.loads(line) for line in (tmp_path / "toy.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [50, 100]
     assert log[0]["rate"] == 0.05 > log[1]["rate"]
@@ -71,7 +71,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     with pytest.raises(KeyboardInterrupt):
         fit(toy(), killed, plan(40), tmp_path / "stopped.pt", CPU)
     saved = torch.load(tmp_path / "stopped.pt", weights_only=True)["progress"]
-    assert saved == {"step": 20, "samples": 320, "seconds": 20.0}
+    assert saved == {"step": 20, "samples": 320, "seconds": 20.0, "average": 0.0}
     resumed, again = fit(nn.Linear(3, 1), loss, plan(40), tmp_path / "stopped.pt", CPU)
     assert again == progress
     assert torch.equal(weights(resumed), weights(straight))
@@ -83,7 +83,7 @@ def test_a_longer_budget_continues_and_a_spent_one_does_nothing(tmp_path: Path) 
     assert spent.step == 10
     assert torch.equal(weights(first), weights(same))
     longer, progress = fit(toy(), loss, plan(25), tmp_path / "toy.pt", CPU)
-    assert progress == Progress(step=25, samples=400, seconds=25.0)
+    assert progress == Progress(step=25, samples=400, seconds=25.0, average=0.9)
     assert not torch.equal(weights(first), weights(longer))
 
 
@@ -100,12 +100,39 @@ def test_averaged_weights_lag_behind_the_raw_ones(tmp_path: Path) -> None:
     model, _ = fit(toy(), loss, plan(20), tmp_path / "toy.pt", CPU)
     state = torch.load(tmp_path / "toy.pt", weights_only=True)
     raw, mean = (
-        torch.cat([p.flatten() for p in state[k].values()]) for k in ("parameters", "mean")
+        torch.cat([p.flatten() for p in kept.values()])
+        for kept in (state["parameters"], state["means"]["0.9"])
     )
     assert torch.equal(weights(model), mean)
     assert (raw - mean).abs().max() > 1e-3
     target = torch.cat([WEIGHT[0], torch.zeros(1)])
     assert (raw - target).norm() < (mean - target).norm()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_of_several_averages_the_judge_takes_one(tmp_path: Path, sign: float) -> None:
+    """The longest remembers the start, so the one judge takes it and the other does not."""
+    start = weights(toy())
+
+    def judge(model: nn.Module) -> float:
+        assert not model.training
+        return sign * float((weights(model) - start).norm())
+
+    averages = (0.1, 0.3, 0.6)
+    model, progress = fit(toy(), loss, plan(20, averages), tmp_path / "toy.pt", CPU, judge=judge)
+    assert progress.average == (0.6 if sign > 0 else 0.1)
+    state = torch.load(tmp_path / "toy.pt", weights_only=True)
+    kept = state["means"][str(progress.average)].values()
+    assert torch.equal(weights(model), torch.cat([p.flatten() for p in kept]))
+    with pytest.raises(ValueError, match="among 3 averages takes a judge"):
+        fit(toy(), loss, plan(20, averages), tmp_path / "other.pt", CPU)
+
+
+def test_an_average_of_a_new_length_begins_with_the_weights(tmp_path: Path) -> None:
+    fit(toy(), loss, plan(10), tmp_path / "toy.pt", CPU)
+    raw = torch.load(tmp_path / "toy.pt", weights_only=True)["parameters"]
+    again, _ = fit(toy(), loss, plan(10, (0.7,)), tmp_path / "toy.pt", CPU)
+    assert torch.equal(weights(again), torch.cat([p.flatten() for p in raw.values()]))
 
 
 def test_frozen_parameters_stay(tmp_path: Path) -> None:

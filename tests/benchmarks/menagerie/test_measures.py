@@ -1,8 +1,11 @@
+import itertools
+import math
+
 import pytest
 import torch
 
-from benchmarks.menagerie.measures import MEASURES, PALETTE, coat_color
-from benchmarks.menagerie.scene import COATS, SPECIES, Scene
+from benchmarks.menagerie.measures import MEASURES, PALETTE, coat_color, coat_pattern
+from benchmarks.menagerie.scene import COATS, OWN_COAT, SPECIES, Scene
 
 
 def test_every_species_has_every_measure() -> None:
@@ -11,10 +14,30 @@ def test_every_species_has_every_measure() -> None:
 
 @pytest.mark.parametrize("species", SPECIES)
 def test_coats_are_told_apart(species: str) -> None:
-    named = [coat for coat in COATS if coat != "natural"]
-    colors = torch.tensor([coat_color(Scene(species=species, coat=coat)) for coat in named])
-    apart = torch.cdist(colors, colors) + torch.eye(len(named))
-    assert apart.min() > 0.2
+    scenes = [Scene(species=species, coat=coat) for coat in COATS if coat != "natural"]
+    for one, other in itertools.combinations(scenes, 2):
+        apart = math.dist(coat_color(one), coat_color(other))
+        assert apart > 0.2 or coat_pattern(one) != coat_pattern(other)
+
+
+def test_a_species_own_coat_has_the_color_of_its_name() -> None:
+    for species, coat in OWN_COAT.items():
+        own, named = (coat_color(Scene(species=species, coat=c)) for c in ("natural", coat))
+        assert math.dist(own, named) < 0.15
+        for other in set(COATS) - {"natural", coat, "spotted", "striped"}:
+            assert math.dist(own, named) < math.dist(own, coat_color(Scene(coat=other)))
+
+
+def test_a_pattern_replaces_the_species_own() -> None:
+    assert [coat_pattern(Scene(species=s)) for s in ("cat", "tiger", "cow", "pig")] == [
+        "tabby",
+        "striped",
+        "patched",
+        "",
+    ]
+    assert coat_pattern(Scene(species="cow", coat="brown")) == "patched"
+    for coat in ("spotted", "striped"):
+        assert {coat_pattern(Scene(species=s, coat=coat)) for s in SPECIES} == {coat}
 
 
 def test_natural_coats_differ_between_species() -> None:

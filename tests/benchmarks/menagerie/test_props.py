@@ -9,7 +9,15 @@ from benchmarks.menagerie.sdf import Solid, distance
 from benchmarks.menagerie.shapes import ABSENT, Boxes, Cones
 
 CPU = torch.device("cpu")
-PARTS = {"none": (0, 0), "tree": (4, 0), "ball": (1, 0), "house": (0, 2), "rock": (2, 0)}
+PARTS = {
+    "none": (0, 0),
+    "tree": (4, 0),
+    "ball": (1, 0),
+    "house": (0, 2),
+    "rock": (2, 0),
+    "mushroom": (4, 0),
+    "box": (0, 1),
+}
 
 
 @pytest.mark.parametrize("prop", PROPS)
@@ -33,7 +41,7 @@ def test_a_prop_stands_on_the_ground_where_it_should(prop: str, place: str) -> N
 
 
 def test_the_color_is_the_one_named() -> None:
-    for prop in ("ball", "house"):
+    for prop in ("ball", "house", "mushroom", "box"):
         red, blue = (build([Scene(prop=prop, prop_color=c)], CPU) for c in ("red", "blue"))
         changed = (red[0].color - blue[0].color).abs().sum() + (
             red[1].color - blue[1].color

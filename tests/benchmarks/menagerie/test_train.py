@@ -67,6 +67,7 @@ def test_every_stage_writes_its_part(out: Path, capsys: pytest.CaptureFixture[st
     for figure in (
         "VAE reconstruction PSNR",
         "VAE reconstruction SSIM",
+        "VAE reconstruction SSIM, animal",
         "50, 200, 350",
         "CLIP species accuracy on samples",
         "classifier accuracy on samples",
@@ -103,6 +104,35 @@ def test_what_the_unet_stands_on_stays(
     weights.write_bytes(save({k: 2 * v for k, v in load_file(weights).items()}))
     with pytest.raises(SystemExit, match=r"unet\.pt was trained on other parts"):
         train.main([*words, "stage=unet"])
+
+
+def test_training_can_start_from_another_model(
+    out: Path, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no time to move, every part is what it was; a new token has the mean of its pieces."""
+    monkeypatch.setattr(fit.torch.optim.AdamW, "step", lambda self: None)
+    fresh = ["scenes=4", "minutes=1e-6", "workers=1", f"out={tmp_path / 'b'}", f"start={out}"]
+    train.main([*fresh, f"work={tmp_path / 'fresh'}"])
+    for part in ("clip", "unet"):
+        for path in (out / part).glob("*.safetensors"):
+            before, after = load_file(path), load_file(tmp_path / "b" / part / path.name)
+            assert all(torch.equal(after[name], value) for name, value in before.items())
+    with pytest.raises(SystemExit, match="nowhere has no clip to start from"):
+        train.main([*words, "stage=clip", f"work={tmp_path / 'c'}", "start=nowhere"])
+
+
+def test_new_tokens_have_the_mean_of_their_pieces() -> None:
+    old = models.train_tokenizer(["a cat", "a dog"] * 9)
+    new = models.train_tokenizer(["a cat", "a catdog"] * 9)
+    weight = torch.randn(len(old), 3)
+    moved = models.moved_embeddings(weight, old, new)
+    assert moved.shape == (len(new), 3)
+    for token in ("cat</w>", "<|startoftext|>", "a</w>"):
+        ids = new.convert_tokens_to_ids(token), old.convert_tokens_to_ids(token)
+        assert torch.equal(moved[ids[0]], weight[ids[1]])
+    pieces = old("catdog").input_ids[1:-1]
+    assert len(pieces) > 1
+    assert torch.equal(moved[new.convert_tokens_to_ids("catdog</w>")], weight[pieces].mean(0))
 
 
 def test_masks_that_are_too_small_are_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:

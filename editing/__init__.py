@@ -7,15 +7,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from editing.distillers import DDS, IDS, SDS, ScoreDistiller
+    from editing.distillers import (
+        CDS,
+        DDS,
+        DRFS,
+        IDS,
+        ISM,
+        NFSD,
+        PDS,
+        SDS,
+        SSD,
+        ScoreDistiller,
+    )
     from editing.edit import DistillationEditor, Edit
     from editing.errors import UserError
     from editing.priors import load_prior
 
 _HOMES = {
-    "DDS": "editing.distillers",
-    "IDS": "editing.distillers",
-    "SDS": "editing.distillers",
+    **dict.fromkeys(
+        ("CDS", "DDS", "DRFS", "IDS", "ISM", "NFSD", "PDS", "SDS", "SSD"), "editing.distillers"
+    ),
     "ScoreDistiller": "editing.distillers",
     "DistillationEditor": "editing.edit",
     "Edit": "editing.edit",
@@ -24,9 +35,15 @@ _HOMES = {
 }
 
 __all__ = [
+    "CDS",
     "DDS",
+    "DRFS",
     "IDS",
+    "ISM",
+    "NFSD",
+    "PDS",
     "SDS",
+    "SSD",
     "DistillationEditor",
     "Edit",
     "ScoreDistiller",

@@ -20,6 +20,7 @@ from samplers.random import randn
 
 Distance = Literal["l2", "l1", "ssim"]
 Variable = Literal["z_t", "noise"]
+Gradient = Literal["exact", "jacobian_free", "picard"]
 
 
 @runtime_checkable
@@ -61,23 +62,37 @@ class RandomNoise:
 class FixedPointNoise:
     """Noise whose posterior mean is the source: fixed-point regularization (IDS, Algorithm 1).
 
-    Costs one guided prediction and one backward pass through it per iteration and image, no more:
-    the network is differentiated with respect to its input only.
+    The residual is z_{0|t} - z. How an iteration reduces it is a choice of ``gradient``:
+
+    - ``exact``, the paper's: along the gradient of the distance, through the network. One guided
+      prediction and one backward pass through it, with respect to its input only.
+    - ``jacobian_free``, ours: the same without the network's own derivative, so that the gradient
+      of the Euclidean norm is the residual over alpha and its norm. One prediction.
+    - ``picard``, ours: where the residual is zero the prediction is the noise, so the prediction
+      becomes the noise. One prediction; no lambda. With ``anderson`` the last iterates are combined
+      so that their residuals cancel best (Walker and Ni 2011).
 
     Attributes:
         iterations: N of the paper.
         step_size: lambda of the paper.
         distance: d of Eq. 6, per image; see :func:`distance`.
         variable: what is moved, the noisy latent (the paper) or the noise (its Fig. S1).
+        gradient: see above; only ``exact`` knows other distances and variables than the paper's.
+        anderson: how many earlier iterates ``picard`` combines, 0 for none.
+        early_stop: an image whose residual no longer falls keeps the noise with the least.
 
     Raises:
-        ValueError: for a negative number of iterations, an unknown distance or variable.
+        ValueError: for a negative number of iterations, an unknown distance, variable or gradient,
+            or a combination that there is not.
     """
 
     iterations: int = 3
     step_size: float | int = 1.0
     distance: Distance = "l2"
     variable: Variable = "z_t"
+    gradient: Gradient = "exact"
+    anderson: int = 0
+    early_stop: bool = False
 
     def __post_init__(self) -> None:
         if self.iterations < 0:
@@ -86,6 +101,13 @@ class FixedPointNoise:
             raise ValueError(f"distance must be l2, l1 or ssim, got {self.distance!r}")
         if self.variable not in get_args(Variable):
             raise ValueError(f"variable must be z_t or noise, got {self.variable!r}")
+        if self.gradient not in get_args(Gradient):
+            names = ", ".join(get_args(Gradient))
+            raise ValueError(f"gradient must be one of {names}, got {self.gradient!r}")
+        if self.gradient != "exact" and (self.distance, self.variable) != ("l2", "z_t"):
+            raise ValueError(f"gradient={self.gradient} takes distance=l2 and variable=z_t only")
+        if self.anderson < 0 or (self.anderson and self.gradient != "picard"):
+            raise ValueError("anderson must be 0 or more, and 0 unless gradient=picard")
 
     def __call__(
         self,
@@ -99,15 +121,24 @@ class FixedPointNoise:
     ) -> Float[Tensor, "B C h w"]:
         noise = randn(z.shape, generators, z.device, z.dtype)
         alpha, sigma = prior.alpha_sigma(t)
-        # d z_t / d noise = sigma, so moving the noise by lambda times its own gradient moves z_t by
-        # sigma^2 lambda times the gradient with respect to z_t.
-        rate = self.step_size if self.variable == "z_t" else self.step_size * sigma**2
         z_t = alpha * z + sigma * noise  # Eq. 1
+        best, least = z_t, z_t.new_full((len(z),), math.inf)
+        history: list[tuple[Tensor, Tensor]] = []
         for _ in range(self.iterations):
-            z_t = z_t - rate * self.gradient(prior, z_t, z, t, condition, guidance)  # Eq. 7
+            moved, residual = self.move(prior, z_t, z, t, condition, guidance, history)
+            if self.early_stop:
+                falls = residual < least
+                if not falls.any():
+                    z_t = best
+                    break
+                least = torch.where(falls, residual, least)
+                falls = falls[:, None, None, None]
+                best = torch.where(falls, z_t, best)
+                moved = torch.where(falls, moved, best)
+            z_t = moved
         return (z_t - alpha * z) / sigma
 
-    def gradient(
+    def move(
         self,
         prior: Prior,
         z_t: Float[Tensor, "B C h w"],
@@ -115,15 +146,63 @@ class FixedPointNoise:
         t: Int64[Tensor, " B"],
         condition: Condition,
         guidance: float,
-    ) -> Float[Tensor, "B C h w"]:
-        """Exact gradient of d(z_{0|t}, z) with respect to ``z_t``, through the network."""
+        history: list[tuple[Tensor, Tensor]],
+    ) -> tuple[Float[Tensor, "B C h w"], Float[Tensor, " B"]]:
+        """One iteration: where ``z_t`` goes, and the distance that it came from."""
+        alpha, sigma = prior.alpha_sigma(t)
+        if self.gradient == "exact":
+            # d z_t / d noise = sigma, so moving the noise by lambda times its own gradient moves
+            # z_t by sigma^2 lambda times the gradient with respect to z_t.
+            rate = self.step_size if self.variable == "z_t" else self.step_size * sigma**2
+            gradient, loss = self.differentiate(prior, z_t, z, t, condition, guidance)
+            return z_t - rate * gradient, loss  # Eq. 7
+        predicted = prior.predict_noise(z_t, t, condition, guidance)
+        residual = posterior_mean(prior, z_t, t, predicted) - z
+        norm = torch.linalg.vector_norm(residual.flatten(1), dim=1)
+        if self.gradient == "jacobian_free":
+            length = alpha * norm.clamp_min(1e-12)[:, None, None, None]
+            return z_t - self.step_size * residual / length, norm
+        noise = (z_t - alpha * z) / sigma
+        history.append((noise, predicted - noise))
+        return alpha * z + sigma * anderson_mix(history[-1 - self.anderson :]), norm
+
+    def differentiate(
+        self,
+        prior: Prior,
+        z_t: Float[Tensor, "B C h w"],
+        z: Float[Tensor, "B C h w"],
+        t: Int64[Tensor, " B"],
+        condition: Condition,
+        guidance: float,
+    ) -> tuple[Float[Tensor, "B C h w"], Float[Tensor, " B"]]:
+        """Exact gradient of d(z_{0|t}, z) with respect to ``z_t``, through the network; and d."""
         with torch.enable_grad():
             z_t = z_t.detach().requires_grad_()
             noise = prior.predict_noise(z_t, t, condition, guidance)
             loss = distance(posterior_mean(prior, z_t, t, noise), z, self.distance)  # Eq. 6
             # a sum over images that do not see each other: every image gets its own gradient
             (gradient,) = torch.autograd.grad(loss.sum(), z_t)
-        return gradient
+        return gradient, loss.detach()
+
+
+def anderson_mix(history: Sequence[tuple[Tensor, Tensor]]) -> Float[Tensor, "B C h w"]:
+    """The next iterate from the last ones, (x, f(x) - x) each, oldest first (Walker and Ni 2011).
+
+    Per image, the combination of the iterates whose residuals come nearest to zero; with one
+    iterate alone, f(x).
+    """
+    x, residual = history[-1]
+    if len(history) == 1:
+        return x + residual
+    steps = torch.stack([x - before for before, _ in history[:-1]], -1).flatten(1, 3)
+    changes = torch.stack([residual - before for _, before in history[:-1]], -1).flatten(1, 3)
+    # Normal equations, a little damped: iterates that hardly differ must not blow up.
+    gram = changes.mT @ changes
+    damping = 1e-6 * gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] + 1e-12
+    right = changes.mT @ residual.flatten(1)[..., None]
+    weights = torch.linalg.solve(gram + damping * torch.eye(gram.shape[1]).to(gram), right)
+    correction = ((steps + changes) @ weights).view_as(x)
+    return x + residual - correction
 
 
 def posterior_mean(

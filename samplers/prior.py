@@ -127,6 +127,10 @@ class Prior(Protocol):
         """Encode prompts."""
         ...
 
+    def null(self, batch: int) -> Condition:
+        """The empty prompt, once for each of ``batch`` images."""
+        return self.embed([""]).expand(batch)
+
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """Images in [0, 1] to latents; differentiable."""
         ...
@@ -175,15 +179,20 @@ def count_evaluations(prior: Prior) -> Iterator[Evaluations]:
         _counting.reset(token)
 
 
-def record_evaluations(prior: Prior, output: Float[Tensor, "N ..."]) -> None:
-    """Called by a prior on the raw output of its network, N samples, before anything else."""
+def record_evaluations(prior: Prior, z_t: Float[Tensor, "N ..."]) -> Float[Tensor, "N ..."]:
+    """Count an evaluation of N samples, and one backward when a gradient arrives at ``z_t``.
+
+    A prior calls this on what enters its network, and hands what it returns to the network.
+    """
     counters = [counter for counted, counter in _counting.get() if counted is prior]
     for counter in counters:
-        counter.forward += len(output)
+        counter.forward += len(z_t)
 
     def count_backward(_: Tensor) -> None:
         for counter in counters:
-            counter.backward += len(output)
+            counter.backward += len(z_t)
 
-    if counters and output.requires_grad:
-        output.register_hook(count_backward)
+    if counters and z_t.requires_grad:
+        z_t = z_t.view_as(z_t)  # a hook on the caller's own tensor would stay there
+        z_t.register_hook(count_backward)
+    return z_t

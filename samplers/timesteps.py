@@ -79,6 +79,28 @@ class AnnealedTimesteps:
         return draw(self.low, high, num_timesteps, generators)
 
 
+@dataclass(frozen=True)
+class DescendingTimesteps:
+    """t falls from ``high`` T to ``low`` T in the course of the run, the same for all images.
+
+    Raises:
+        ValueError: unless 0 <= low < high <= 1.
+    """
+
+    low: float | int = 0.0
+    high: float | int = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low < self.high <= 1:
+            raise ValueError(f"timesteps need 0 <= low < high <= 1, got {self.low} and {self.high}")
+
+    def __call__(
+        self, num_timesteps: int, generators: Sequence[torch.Generator], progress: float = 0.0
+    ) -> Int64[Tensor, " B"]:
+        t = round((self.high + progress * (self.low - self.high)) * num_timesteps)
+        return torch.full((len(generators),), min(t, num_timesteps - 1))
+
+
 def draw(
     low: float | int, high: float | int, num_timesteps: int, generators: Sequence[torch.Generator]
 ) -> Int64[Tensor, " B"]:

@@ -1,9 +1,10 @@
 """Identity-preserving distillation sampling (IDS) by fixed-point iteration."""
 
+from typing import Any
+
 from editing.distillers.dds import DDS
 from samplers.noise import FixedPointNoise, NoiseStrategy
 from samplers.prior import Prior
-from samplers.timesteps import TimestepSampler
 
 
 class IDS(DDS):
@@ -13,17 +14,9 @@ class IDS(DDS):
     4 + 2N forward and 2N backward network evaluations per image.
 
     Args:
-        prior: see :class:`ScoreDistiller`, as ``timesteps`` and ``guidance`` are.
+        prior: see :class:`DDS`, as ``timesteps``, ``guidance`` and ``source_score`` are.
         noise: fixed-point regularization (Algorithm 1) by default.
     """
 
-    def __init__(
-        self,
-        prior: Prior,
-        *,
-        noise: NoiseStrategy | None = None,
-        timesteps: TimestepSampler | None = None,
-        guidance: float | int = 7.5,
-    ) -> None:
-        noise = FixedPointNoise() if noise is None else noise
-        super().__init__(prior, noise=noise, timesteps=timesteps, guidance=guidance)
+    def __init__(self, prior: Prior, *, noise: NoiseStrategy | None = None, **options: Any) -> None:
+        super().__init__(prior, noise=FixedPointNoise() if noise is None else noise, **options)

@@ -114,6 +114,7 @@ class GaussianMixturePrior(Prior):
         Theorem 1 of "The Emergence of Reproducibility and Generalizability in Diffusion Models",
         with its s_t = alpha and s_t sigma_t = sigma.
         """
+        z_t = record_evaluations(self, z_t)
         alpha, sigma = self.alpha_sigma(t)
         spread = alpha.flatten(1) ** 2 * self.variances[rows] + sigma.flatten(1) ** 2  # (B, K)
         residual = z_t[:, None] - alpha[:, None] * self.means[rows]  # (B, K, C, h, w)
@@ -121,9 +122,7 @@ class GaussianMixturePrior(Prior):
         size = z_t[0].numel()
         log_joint = self.log_weights[rows] - squared / (2 * spread) - size / 2 * spread.log()
         share = torch.softmax(log_joint, 1) / spread
-        noise = sigma * torch.einsum("bk,bkchw->bchw", share, residual)
-        record_evaluations(self, noise)
-        return noise
+        return sigma * torch.einsum("bk,bkchw->bchw", share, residual)
 
     def embed(self, prompts: list[str]) -> Condition:
         """Rows of the table of mixtures.

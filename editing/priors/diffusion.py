@@ -100,7 +100,7 @@ class DiffusionPrior(Prior):
         if guidance == 1.0:
             output = self.network(z_t, t, text)
         else:
-            text = torch.cat([self.null_text.expand_as(text), text])
+            text = torch.cat([self.null(len(text)).tensors["text"], text])
             output = self.network(z_t.repeat(2, 1, 1, 1), t.repeat(2), text)
             unconditional, conditional = output.chunk(2)
             output = unconditional + guidance * (conditional - unconditional)
@@ -116,9 +116,8 @@ class DiffusionPrior(Prior):
         text: Float[Tensor, "N tokens width"],
     ) -> Float[Tensor, "N C h w"]:
         """The UNet's own prediction, float32 in and out."""
-        z_t, text = z_t.to(self.dtype), text.to(self.dtype)
+        z_t, text = record_evaluations(self, z_t).to(self.dtype), text.to(self.dtype)
         output = self.unet(z_t, t, encoder_hidden_states=text, return_dict=False)[0]
-        record_evaluations(self, output)
         return output.float()
 
     @torch.no_grad()
@@ -140,10 +139,19 @@ class DiffusionPrior(Prior):
         ).last_hidden_state
         return Condition(tuple(prompts), {"text": text})
 
+    def null(self, batch: int) -> Condition:
+        """See :meth:`Prior.null`; embedded once."""
+        return self._null.expand(batch)
+
     @cached_property
-    def null_text(self) -> Float[Tensor, "1 tokens width"]:
-        """Embedding of the empty prompt."""
-        return self.embed([""]).tensors["text"]
+    def _null(self) -> Condition:
+        return self.embed([""])
+
+    @cached_property
+    def self_attention(self) -> list[Any]:
+        """The self-attention modules of the UNet's up blocks."""
+        modules = self.unet.up_blocks.named_modules()
+        return [module for name, module in modules if name.endswith("attn1")]
 
     def prompt_was_truncated(self, prompt: str) -> bool:
         """Whether the text encoder sees only the beginning of ``prompt``."""

@@ -59,7 +59,7 @@ def test_nothing_moves_at_the_fixed_point(gaussian_prior: Any, t: int) -> None:
         posterior_mean(gaussian_prior, z_t, steps, noise), z, atol=1e-5, rtol=0
     )
     strategy = FixedPointNoise()
-    gradient = strategy.gradient(gaussian_prior, z_t + 1e-3, z, steps, cat, 1.0)
+    gradient, _ = strategy.differentiate(gaussian_prior, z_t + 1e-3, z, steps, cat, 1.0)
     assert gradient.norm() > 1e-3  # not zero nearby: the norm is not squared
 
 
@@ -118,7 +118,8 @@ def test_gradient_equals_finite_differences(mixture_prior: Any, kind: Any, guida
         noise = mixture_prior.predict_noise(z_t, t, prompts, guidance)
         return distance(posterior_mean(mixture_prior, z_t, t, noise), z, kind)
 
-    gradient = FixedPointNoise(distance=kind).gradient(mixture_prior, z_t, z, t, prompts, guidance)
+    strategy = FixedPointNoise(distance=kind)
+    gradient, _ = strategy.differentiate(mixture_prior, z_t, z, t, prompts, guidance)
     for seed in range(4):
         direction = latents(10 + seed, 2)
         slope = (loss(z_t + 1e-6 * direction) - loss(z_t - 1e-6 * direction)) / 2e-6
@@ -208,3 +209,101 @@ def test_one_iteration_never_moves_a_gaussian_further_than_lambda_k(
     )
     moved = float((sigma * (noise - first)).norm())
     assert moved <= iterations * step_size * slope * (1 + 1e-6) + 1e-9
+
+
+def corrected(prior: Any, z: torch.Tensor, t: torch.Tensor, **options: Any) -> torch.Tensor:
+    """The noise for "a cat", unguided, seed 0."""
+    cat = prior.embed(["a cat"] * len(z))
+    strategy = FixedPointNoise(**options)
+    return strategy(prior, z, t, cat, guidance=1.0, generators=make_generators(0, range(len(z))))
+
+
+def residuals(prior: Any, z: torch.Tensor, t: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    alpha, sigma = prior.alpha_sigma(t)
+    z_t = alpha * z + sigma * noise
+    predicted = prior.predict_noise(z_t, t, prior.embed(["a cat"] * len(z)))
+    return (posterior_mean(prior, z_t, t, predicted) - z).flatten(1).norm(dim=1)
+
+
+def test_picard_converges_to_the_exact_fixed_point(gaussian_prior: Any) -> None:
+    """Linearly with ratio s^2 / (a^2 v + s^2); with one earlier iterate combined, at once."""
+    z, t = latents(0, 3), torch.tensor([60, 300, 500])
+    alpha, sigma = gaussian_prior.alpha_sigma(t)
+    exact = sigma * (z - gaussian_prior.means[0, 0]) / (alpha * 0.3)
+    ratio = sigma**2 / (alpha**2 * 0.3 + sigma**2)
+    start = corrected(gaussian_prior, z, t, iterations=0)
+    for count in (1, 4):
+        found = corrected(gaussian_prior, z, t, iterations=count, gradient="picard")
+        torch.testing.assert_close(found - exact, ratio**count * (start - exact))
+    mixed = corrected(gaussian_prior, z, t, iterations=2, gradient="picard", anderson=1)
+    torch.testing.assert_close(mixed, exact, atol=1e-4, rtol=1e-4)
+
+
+def test_anderson_converges_faster_on_a_mixture(mixture_prior: Any) -> None:
+    z, t = latents(0, 4), torch.tensor([200, 300, 400, 500])
+    plain, mixed = (
+        residuals(
+            mixture_prior,
+            z,
+            t,
+            corrected(mixture_prior, z, t, iterations=8, gradient="picard", anderson=m),
+        )
+        for m in (0, 3)
+    )
+    assert (mixed < 0.5 * plain).all()
+
+
+def test_without_the_jacobian_the_gradient_has_length_one_over_alpha(mixture_prior: Any) -> None:
+    z, t = latents(0, 2), torch.tensor([300, 700])
+    alpha, sigma = mixture_prior.alpha_sigma(t)
+    before, after = (
+        corrected(mixture_prior, z, t, iterations=n, step_size=0.2, gradient="jacobian_free")
+        for n in (0, 1)
+    )
+    moved = (sigma * (after - before)).flatten(1).norm(dim=1)
+    torch.testing.assert_close(moved, (0.2 / alpha).flatten())
+    assert (residuals(mixture_prior, z, t, after) < residuals(mixture_prior, z, t, before)).all()
+
+
+def test_an_early_stop_keeps_the_best(mixture_prior: Any) -> None:
+    """With a step far too long nothing falls, so the noise stays as drawn, image by image."""
+    z, t = latents(0, 3), torch.tensor([100, 500, 900])
+    drawn = corrected(mixture_prior, z, t, iterations=0)
+    options = {"iterations": 5, "step_size": 300.0, "gradient": "jacobian_free"}
+    stopped = corrected(mixture_prior, z, t, early_stop=True, **options)
+    torch.testing.assert_close(stopped, drawn)
+    assert (corrected(mixture_prior, z, t, **options) - drawn).abs().max() > 10
+    # where every step helps, it changes nothing
+    exact = {"iterations": 3, "step_size": 0.05}
+    kept = corrected(mixture_prior, z, t, early_stop=True, **exact)
+    torch.testing.assert_close(kept, corrected(mixture_prior, z, t, **exact))
+
+
+def test_an_early_stop_does_not_depend_on_the_batch(mixture_prior: Any) -> None:
+    z, t = latents(0, 3), torch.tensor([100, 500, 900])
+    options = {"iterations": 6, "step_size": 2.0, "gradient": "jacobian_free", "early_stop": True}
+    together = corrected(mixture_prior, z, t, **options)
+    strategy = FixedPointNoise(**options)
+    for i in range(3):
+        cat = mixture_prior.embed(["a cat"])
+        alone = strategy(
+            mixture_prior,
+            z[i : i + 1],
+            t[i : i + 1],
+            cat,
+            guidance=1.0,
+            generators=make_generators(0, [i]),
+        )
+        torch.testing.assert_close(together[i : i + 1], alone)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"gradient": "picard", "distance": "l1"}, "takes distance=l2 and variable=z_t only"),
+        ({"anderson": 2}, "0 unless gradient=picard"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        FixedPointNoise(**options)

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_module
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
-from editing.distillers import DDS, IDS, SDS
+from editing.distillers import DDS, DRFS, IDS, ISM, NFSD, PDS, SDS, SSD
 from editing.edit import STEP_SIZE
 from samplers.noise import FixedPointNoise, RandomNoise
 
@@ -32,6 +32,17 @@ FILES = sorted(
         (["method=dds", "noise=fpr"], DDS, FixedPointNoise()),
         (["method=sds"], SDS, RandomNoise()),
         (["noise=fpr", "method=sds"], SDS, FixedPointNoise()),
+        (["method=pds"], PDS, RandomNoise()),
+        (["method=pds", "noise=fpr"], PDS, FixedPointNoise()),
+        (["method=nfsd"], NFSD, RandomNoise()),
+        (["method=ism"], ISM, RandomNoise()),
+        (["method=ssd"], SSD, RandomNoise()),
+        (["method=drfs"], DRFS, RandomNoise()),
+        (
+            ["method=dds", "noise=fpr", "noise.gradient=picard", "noise.anderson=2"],
+            DDS,
+            FixedPointNoise(gradient="picard", anderson=2),
+        ),
     ],
 )
 def test_a_method_brings_its_noise_and_the_command_line_wins(
@@ -46,21 +57,28 @@ def test_a_method_brings_its_noise_and_the_command_line_wins(
     assert type(distiller) is method
     assert distiller.noise == noise
     assert distiller.timesteps == method(gaussian_prior).timesteps
-    assert distiller.guidance == method(gaussian_prior).guidance
-    assert config.method.step_size == STEP_SIZE
+    if method is not PDS:
+        assert distiller.guidance == method(gaussian_prior).guidance
+    assert config.method.step_size == (0.02 if method is DRFS else STEP_SIZE)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_fields_are_commented_and_repeat_the_defaults(path: Path) -> None:
     config = OmegaConf.load(path)
-    parameters = inspect.signature(get_class(config._target_)).parameters
+    bases = inspect.getmro(get_class(config._target_))[:-1]
+    parameters = {
+        name: parameter
+        for base in reversed(bases)
+        for name, parameter in inspect.signature(base).parameters.items()
+    }
     for line in path.read_text(encoding="utf-8").splitlines():
         if line and not line.startswith(("#", "_", "defaults", " ")):
             assert "  # " in line or " # " in line, f"{path}: {line}"
     for key, value in config.items():
-        # steps and step_size belong to the loop, not to the method
+        # steps and step_size belong to the loop, not to the method; wide is a range with a name
         if not str(key).startswith("_") and key not in ("defaults", "steps", "step_size"):
-            if "options" in parameters and key not in parameters:
-                assert key == "guidance"  # SDS hands it on to its base
-            else:
-                assert parameters[str(key)].default == value
+            default = parameters[str(key)].default
+            if path.stem == "pds" and key == "guidance":
+                assert (value, default) == (100.0, 7.5), "the paper's is for NeRF"
+            elif path.stem != "wide":
+                assert (list(default) if isinstance(default, tuple) else default) == value

@@ -6,6 +6,7 @@ import torch
 
 from editing.distillers import DDS, IDS
 from samplers.noise import FixedPointNoise
+from samplers.prior import count_evaluations
 from samplers.random import make_generators
 
 
@@ -47,3 +48,20 @@ def test_at_the_fixed_point_the_gradient_is_free_of_noise(gaussian_prior: Any) -
         alpha, sigma = gaussian_prior.alpha_sigma(drawn.t)
         expected = sigma * alpha * (means[0] - means[1]) / (alpha**2 * 0.3 + sigma**2)
         torch.testing.assert_close(drawn.gradient, expected, atol=1e-5, rtol=0)
+
+
+def test_the_source_score_is_the_noise_at_the_fixed_point(gaussian_prior: Any) -> None:
+    """It saves two evaluations, and changes nothing once the iteration has converged."""
+    target, source = latents(2, 1), latents(2, 2)
+    prompts = gaussian_prior.pair(source="a cat", target="a pig")
+    noise = FixedPointNoise(iterations=2, gradient="picard", anderson=1)
+    found, costs = [], []
+    for kind in ("network", "fixed_point"):
+        ids = IDS(gaussian_prior, noise=noise, guidance=1.0, source_score=kind)
+        with count_evaluations(gaussian_prior) as evaluations:
+            found.append(
+                ids.distill(target, source, prompts, make_generators(0, range(2))).gradient
+            )
+        costs.append(evaluations.forward)
+    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-4)
+    assert costs[0] - costs[1] == 2

@@ -2,27 +2,97 @@
 
 import json
 import re
+from collections.abc import Mapping
 from contextlib import suppress
-from importlib import resources
+from dataclasses import dataclass, field
+from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from editing.errors import UserError
-from editing.priors.diffusion import DiffusionPrior
+from editing.priors.diffusion import DiffusionPrior, SDXLPrior
+from editing.priors.flow import FluxPrior, SD3Prior
+from editing.priors.latent import LatentPrior
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-WEIGHTED = ("unet", "vae", "text_encoder")
+_CLIP = "transformers.CLIPTextModel"
+_CLIP_PROJECTED = "transformers.CLIPTextModelWithProjection"
+_T5 = "transformers.T5EncoderModel"
+_CLIP_TOKENIZER, _T5_TOKENIZER = "transformers.CLIPTokenizer", "transformers.T5TokenizerFast"
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the pipelines of one kind are made of.
+
+    Attributes:
+        name: for messages.
+        pipeline: class of diffusers.
+        modules: class of each part with weights; the first is the network.
+        tokenizers: class of each tokenizer.
+        optional: parts that a pipeline may lack.
+    """
+
+    name: str
+    pipeline: str
+    modules: Mapping[str, str]
+    tokenizers: Mapping[str, str]
+    optional: tuple[str, ...] = field(default=())
+
+
+_UNET = {"unet": "diffusers.UNet2DConditionModel", "vae": "diffusers.AutoencoderKL"}
+FAMILIES = {
+    "sd": Family(
+        "Stable Diffusion 1 or 2",
+        "StableDiffusionPipeline",
+        {**_UNET, "text_encoder": _CLIP},
+        {"tokenizer": _CLIP_TOKENIZER},
+    ),
+    "sdxl": Family(
+        "Stable Diffusion XL",
+        "StableDiffusionXLPipeline",
+        {**_UNET, "text_encoder": _CLIP, "text_encoder_2": _CLIP_PROJECTED},
+        {"tokenizer": _CLIP_TOKENIZER, "tokenizer_2": _CLIP_TOKENIZER},
+    ),
+    "sd3": Family(
+        "Stable Diffusion 3",
+        "StableDiffusion3Pipeline",
+        {
+            "transformer": "diffusers.SD3Transformer2DModel",
+            "vae": "diffusers.AutoencoderKL",
+            "text_encoder": _CLIP_PROJECTED,
+            "text_encoder_2": _CLIP_PROJECTED,
+            "text_encoder_3": _T5,
+        },
+        {
+            "tokenizer": _CLIP_TOKENIZER,
+            "tokenizer_2": _CLIP_TOKENIZER,
+            "tokenizer_3": _T5_TOKENIZER,
+        },
+        optional=("text_encoder_3", "tokenizer_3"),
+    ),
+    "flux": Family(
+        "FLUX",
+        "FluxPipeline",
+        {
+            "transformer": "diffusers.FluxTransformer2DModel",
+            "vae": "diffusers.AutoencoderKL",
+            "text_encoder": _CLIP,
+            "text_encoder_2": _T5,
+        },
+        {"tokenizer": _CLIP_TOKENIZER, "tokenizer_2": _T5_TOKENIZER},
+    ),
+}
 # Only what is read: many repositories also hold pickles, fp16 variants and single-file checkpoints.
 HUB_FILES = [
     "model_index.json",
-    *(f"{part}/*.json" for part in PARTS),
-    "tokenizer/*.txt",
+    *(f"{part}/*.json" for part in ("unet", "transformer", "vae", "text_encoder*", "scheduler")),
+    *(f"tokenizer*/*.{kind}" for kind in ("json", "txt", "model")),
     *(
         f"{part}/{stem}{shard}.safetensors"
-        for part in WEIGHTED
+        for part in ("unet", "transformer", "vae", "text_encoder*")
         for stem in ("diffusion_pytorch_model", "model")
         for shard in ("", "-?????-of-?????")
     ),
@@ -33,68 +103,98 @@ def load_prior(
     name_or_path: str | Path = "menagerie",
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
-) -> DiffusionPrior:
-    """Load a Stable-Diffusion-style model.
+) -> LatentPrior:
+    """Load a text-to-image model: Stable Diffusion 1, 2, XL or 3, or FLUX.
 
     Args:
-        name_or_path: a name of conf/prior (``menagerie``, ``sd15``, ``sd21``), a folder in
+        name_or_path: a name of conf/prior (``menagerie``, ``sd15``, ``sdxl``, ...), a folder in
             diffusers' layout, or a hub name such as ``owner/model``.
         device: ``auto`` takes CUDA where there is one, else the CPU.
         dtype: precision of the network: ``fp32``, ``bf16``, ``fp16`` or ``auto``, which is bf16 on
-            CUDA and fp32 elsewhere.
+            CUDA and fp32 elsewhere. T5 has it too; the VAE and CLIP are float32.
 
     Raises:
         UserError: for an unknown name, device or dtype, a missing folder, a model that cannot be
-            downloaded, a folder that is not a Stable-Diffusion-style pipeline, weights that are
-            pickled or damaged.
+            downloaded, a folder that is no such pipeline, weights that are pickled or damaged.
     """
     device = resolve_device(device)
     network_dtype = resolve_dtype(dtype, device)
     folder = find_folder(name_or_path)
-    check_folder(folder)
+    kind = check_folder(folder)
     # Imported late: the imports take seconds, and wrong arguments shall fail at once.
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from diffusers import DDPMScheduler
     from diffusers.utils import logging as diffusers_logging
-    from transformers import CLIPTextModel, CLIPTokenizer
     from transformers.utils import logging as transformers_logging
-
-    def read(kind: Any, part: str, **options: Any) -> Any:
-        """A module from its safetensors; an untrained tensor would be a silent mistake."""
-        module, report = kind.from_pretrained(
-            folder, subfolder=part, use_safetensors=True, output_loading_info=True, **options
-        )
-        if report["missing_keys"]:
-            raise ValueError(f"{part} lacks {', '.join(sorted(report['missing_keys'])[:3])}")
-        return module
 
     libraries = (diffusers_logging, transformers_logging)
     with_bar = [library for library in libraries if library.is_progress_bar_enabled()]
     for library in with_bar:
         library.disable_progress_bar()
     try:
-        unet = read(UNet2DConditionModel, "unet", torch_dtype=network_dtype)
-        vae = read(AutoencoderKL, "vae", torch_dtype=torch.float32)
-        text_encoder = read(CLIPTextModel, "text_encoder", dtype=torch.float32)
-        tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
-        # DDPM computes alpha-bar from the betas of any scheduler's config, zero-SNR included
-        scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
+        parts = read_parts(folder, FAMILIES[kind], network_dtype)
+        if kind in ("sd", "sdxl"):
+            # DDPM computes alpha-bar from the betas of any scheduler's config, zero-SNR included
+            scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
     except Exception as error:  # two libraries, a Rust reader and the file system: no common class
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"The model in {folder} cannot be read: {reason}") from error
     finally:
         for library in with_bar:
             library.enable_progress_bar()
-    return DiffusionPrior(
-        unet,
-        vae,
-        text_encoder,
-        tokenizer,
-        scheduler.alphas_cumprod,
-        scheduler.config.prediction_type,
-        name=str(name_or_path),
-        folder=folder,
-        device=device,
-    )
+    options: dict[str, Any] = {"name": str(name_or_path), "folder": folder, "device": device}
+    if kind == "sd":
+        schedule = scheduler.alphas_cumprod, scheduler.config.prediction_type
+        return DiffusionPrior(
+            **parts, alphas_cumprod=schedule[0], prediction_type=schedule[1], **options
+        )
+    pipeline = make_pipeline(folder, FAMILIES[kind], parts)
+    if kind == "sdxl":
+        schedule = scheduler.alphas_cumprod, scheduler.config.prediction_type
+        return SDXLPrior(pipeline, *schedule, **options)
+    return {"sd3": SD3Prior, "flux": FluxPrior}[kind](pipeline, **options)
+
+
+def read_parts(folder: Path, family: Family, dtype: torch.dtype) -> dict[str, Any]:
+    """The modules and tokenizers of a pipeline, by part; None for an optional one it lacks.
+
+    Raises:
+        ValueError: if a tensor is missing: an untrained one would be a silent mistake.
+    """
+    parts: dict[str, Any] = {}
+    network = next(iter(family.modules))
+    for part, name in {**family.modules, **family.tokenizers}.items():
+        if part in family.optional and not (folder / part).is_dir():
+            parts[part] = None
+            continue
+        library, kind = name.split(".")
+        cls = getattr(import_module(library), kind)
+        if part in family.tokenizers:
+            parts[part] = cls.from_pretrained(folder, subfolder=part)
+            continue
+        half = part == network or name == _T5
+        key = "torch_dtype" if library == "diffusers" else "dtype"
+        parts[part], report = cls.from_pretrained(
+            folder,
+            subfolder=part,
+            use_safetensors=True,
+            output_loading_info=True,
+            **{key: dtype if half else torch.float32},
+        )
+        if report["missing_keys"]:
+            raise ValueError(f"{part} lacks {', '.join(sorted(report['missing_keys'])[:3])}")
+    return parts
+
+
+def make_pipeline(folder: Path, family: Family, parts: dict[str, Any]) -> Any:
+    """The parts as a pipeline of diffusers, which knows how to encode prompts."""
+    import diffusers
+
+    cls = getattr(diffusers, family.pipeline)
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    options = {}
+    if family.pipeline == "StableDiffusionXLPipeline":
+        options["force_zeros_for_empty_prompt"] = index.get("force_zeros_for_empty_prompt", True)
+    return cls(**parts, scheduler=None, **options)
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -175,8 +275,12 @@ def download(hub_name: str) -> Path:
         ) from error
 
 
-def check_folder(folder: Path) -> None:
-    """Raise a UserError unless ``folder`` is a Stable-Diffusion-style pipeline in safetensors."""
+def check_folder(folder: Path) -> str:
+    """Which of ``FAMILIES`` the pipeline in ``folder`` belongs to.
+
+    Raises:
+        UserError: unless it is one of them, complete and in safetensors.
+    """
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -185,20 +289,30 @@ def check_folder(folder: Path) -> None:
         ) from None
     except ValueError as error:
         raise UserError(f"{folder}/model_index.json is not JSON.") from error
-    missing = [part for part in PARTS if not (folder / part).is_dir()]
-    if missing or "text_encoder_2" in index:
-        lacks = f"it lacks {', '.join(missing)}" if missing else "it has two text encoders"
+    named = str(index.get("_class_name", "unknown"))
+    if named.startswith("Flux"):
+        kind = "flux"
+    elif "transformer" in index:
+        kind = "sd3"
+    else:
+        kind = "sdxl" if "text_encoder_2" in index else "sd"
+    family = FAMILIES[kind]
+    parts = [*family.modules, *family.tokenizers, "scheduler"]
+    parts = [part for part in parts if part not in family.optional or (folder / part).is_dir()]
+    if missing := [part for part in parts if not (folder / part).is_dir()]:
         raise UserError(
-            f"{folder} ({index.get('_class_name', 'unknown')}) is not a Stable Diffusion 1 or 2 "
-            f"style pipeline: {lacks}."
+            f"{folder} ({named}) is not a {family.name} style pipeline: "
+            f"it lacks {', '.join(missing)}."
         )
-    for part in WEIGHTED:
-        if not any((folder / part).glob("*.safetensors")):
-            suffixes = {path.suffix for path in (folder / part).iterdir()}
-            pickled = not suffixes.isdisjoint({".bin", ".pt", ".pth", ".ckpt"})
-            raise UserError(
-                f"The weights in {folder / part} are pickled, which can run code when loaded; "
-                "convert them to safetensors."
-                if pickled
-                else f"There are no weights in {folder / part}."
-            )
+    for part in family.modules:
+        if part not in parts or any((folder / part).glob("*.safetensors")):
+            continue
+        suffixes = {path.suffix for path in (folder / part).iterdir()}
+        pickled = not suffixes.isdisjoint({".bin", ".pt", ".pth", ".ckpt"})
+        raise UserError(
+            f"The weights in {folder / part} are pickled, which can run code when loaded; "
+            "convert them to safetensors."
+            if pickled
+            else f"There are no weights in {folder / part}."
+        )
+    return kind

@@ -60,7 +60,7 @@ def test_velocity_of_known_noise(tiny_prior_v: Any) -> None:
     z_t, velocity = scheduler.add_noise(z, noise, t), scheduler.get_velocity(z, noise, t)
     prior = DiffusionPrior.__new__(DiffusionPrior)
     prior.__dict__.update(tiny_prior_v.__dict__)
-    prior.network = lambda *_: velocity  # type: ignore[method-assign]
+    prior.predict = lambda *_: velocity  # type: ignore[method-assign]
     alpha, sigma = prior.alpha_sigma(t)
     torch.testing.assert_close(alpha * z + sigma * noise, z_t)
     cats = prior.embed(["a cat", "a dog"])

@@ -90,14 +90,14 @@ def test_a_folder_that_is_no_pipeline(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not JSON"):
         load_prior(tmp_path)
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
-    with pytest.raises(UserError, match=r"FluxPipeline.* it lacks unet, vae"):
+    with pytest.raises(UserError, match=r"FluxPipeline.* it lacks transformer, vae"):
         load_prior(tmp_path)
 
 
 def test_a_pipeline_with_two_text_encoders(broken: Path) -> None:
     index = json.loads((broken / "model_index.json").read_text())
     (broken / "model_index.json").write_text(json.dumps(index | {"text_encoder_2": []}))
-    with pytest.raises(UserError, match="two text encoders"):
+    with pytest.raises(UserError, match=r"Diffusion XL style pipeline: it lacks text_encoder_2"):
         load_prior(broken)
 
 

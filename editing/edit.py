@@ -12,6 +12,7 @@ from torch import Tensor
 from editing.distillers.base import ScoreDistiller
 from editing.errors import NonFiniteError, UserError
 from editing.parameters import Canvas, Latents, Parameters
+from editing.schedules import Constant, Schedule
 from samplers.prior import Evaluations, PromptPair, count_evaluations
 
 # The reference implementations multiply the loss by 2000, divide it by h w = 64 * 64 and take SGD
@@ -112,6 +113,7 @@ class DistillationEditor:
         steps: number of optimisation steps, 1 or more.
         step_size: learning rate per element, at every resolution.
         optimizer: called with the tensors and ``lr``; plain gradient descent, as in the papers.
+        schedule: factor of the step size by progress; constant by default.
         callbacks: called after every step, before those of the call.
 
     Raises:
@@ -123,6 +125,7 @@ class DistillationEditor:
     steps: int = 200
     step_size: float | int = STEP_SIZE
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.SGD
+    schedule: Schedule = field(default_factory=Constant)
     callbacks: Sequence[Callback] = ()
 
     def __post_init__(self) -> None:
@@ -166,6 +169,8 @@ class DistillationEditor:
                 target, source = canvas.latents(generators)
                 progress = (step - 1) / max(self.steps - 1, 1)
                 drawn = self.distiller.distill(target, source, prompts, generators, progress)
+                for group in optimizer.param_groups:
+                    group["lr"] = self.step_size * self.schedule(progress)
                 optimizer.zero_grad()
                 target.backward(drawn.gradient)
                 good = [tensor.detach().clone() for tensor in canvas.tensors]

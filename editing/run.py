@@ -26,6 +26,8 @@ GROUPS = {
     "noise": "how the noise is chosen (default: the method's own)",
     "timesteps": "how timesteps are drawn (default: uniform)",
     "parameters": "what is optimised (default: latents)",
+    "optimizer": "how a gradient becomes a step (default: sgd)",
+    "schedule": "how the step size changes during the run (default: constant)",
     "prior": "the model that is asked (default: menagerie)",
 }
 WIDTH = 15  # of the left column of --help

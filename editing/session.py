@@ -133,10 +133,14 @@ def make_editor(settings: Settings, prior: Any) -> Editor:
     try:
         distiller = instantiate(settings.distiller)(prior)
         parameters = instantiate(settings.parameters)
+        optimizer = instantiate(settings.optimizer)
+        schedule = instantiate(settings.schedule)
     except (InstantiationException, TypeError, ValueError) as error:
         reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
         raise UserError(f"method={settings.method} cannot be set up: {reason}.") from error
-    return DistillationEditor(distiller, parameters, settings.steps, settings.step_size)
+    return DistillationEditor(
+        distiller, parameters, settings.steps, settings.step_size, optimizer, schedule
+    )
 
 
 def batches(pictures: Sequence[Picture], batch_size: int) -> Iterator[list[Picture]]:
@@ -356,7 +360,8 @@ def _write(path: Path, data: bytes) -> None:
 def _effective(settings: Settings, config: dict[str, Any], size: int) -> dict[str, Any]:
     """The entries of the config whose defaults depend on method and prior, as they were used."""
     used = {"steps": settings.steps, "guidance": settings.guidance}
-    return used | {"size": size, "method": config["method"] | used}
+    method = config["method"] | used | {"step_size": settings.step_size}
+    return used | {"size": size, "method": method}
 
 
 def _escaped(value: Any) -> Any:

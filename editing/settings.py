@@ -29,6 +29,8 @@ class Settings:
         method: name of the method.
         distiller: its config for `hydra.utils.instantiate`, guidance included.
         parameters: the config of what is optimised.
+        optimizer: the config of how.
+        schedule: the config of the step size's course.
         guidance: the scale in effect, None for a method without one.
         steps: number of optimisation steps.
         step_size: per element.
@@ -51,6 +53,8 @@ class Settings:
     method: str
     distiller: dict[str, Any]
     parameters: dict[str, Any]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
     guidance: float | None
     steps: int
     step_size: float
@@ -91,6 +95,10 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         fields["guidance"] = number("guidance", fields["guidance"], least=0.0)
     for group in ("noise", "timesteps"):
         fields[group] = _mapping(cfg[group])
+    optimizer = _mapping(cfg.optimizer)
+    own = optimizer.pop("step_size")
+    if own is not None and "method.step_size" not in given:
+        fields["step_size"] = own
     step_size = number("step_size", fields["step_size"], least=0.0)
     if step_size == 0:
         raise UserError("step_size=0 would change nothing: it must be positive.")
@@ -103,6 +111,8 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         method=method,
         distiller={key: value for key, value in fields.items() if key not in OPTIMISATION},
         parameters=_mapping(cfg.parameters),
+        optimizer=optimizer,
+        schedule=_mapping(cfg.schedule),
         guidance=fields.get("guidance"),
         steps=whole("steps", fields["steps"], least=1),
         step_size=step_size,

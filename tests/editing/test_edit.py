@@ -13,6 +13,7 @@ from editing.distillers import DDS, IDS, SDS, ScoreDistiller
 from editing.edit import DistillationEditor, NaNGuard, Progress, Step, Trace
 from editing.errors import NonFiniteError, UserError
 from editing.parameters import Latents, Pixels
+from editing.schedules import Linear
 from samplers.random import make_generators
 
 
@@ -227,3 +228,22 @@ def test_importing_editing_is_cheap() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 3
+
+
+def test_a_schedule_scales_every_step(gaussian_prior: Any, square: torch.Tensor) -> None:
+    """Two steps of a falling line: the first whole, the second none."""
+    prompts = gaussian_prior.pair(source="a cat", target="a pig")
+    falling = DistillationEditor(DDS(gaussian_prior), steps=2, schedule=Linear())
+    one = DistillationEditor(DDS(gaussian_prior), steps=1)
+    found = [e(square, prompts, make_generators(0, range(3))).latents for e in (falling, one)]
+    assert torch.equal(found[0], found[1])
+
+
+def test_adam_moves_every_element_alike(gaussian_prior: Any, square: torch.Tensor) -> None:
+    prompts = gaussian_prior.pair(source="a cat", target="a pig")
+    editor = DistillationEditor(
+        DDS(gaussian_prior), steps=1, step_size=0.01, optimizer=torch.optim.Adam
+    )
+    edit = editor(square, prompts, make_generators(0, range(3)))
+    moved = (edit.latents - gaussian_prior.encode(square)).abs()
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.01), rtol=1e-3, atol=0)

@@ -443,3 +443,22 @@ def test_the_command_as_it_is_typed(tmp_path: Path, tiny_sd: Path) -> None:
     assert bad.returncode == 2
     assert bad.stderr == ("Error: There is no method 'idss': did you mean 'ids'?\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cat.png", "results"]
+
+
+def test_optimizer_and_schedule_are_options(edit: Callable[..., Any], tmp_path: Path) -> None:
+    """And the step size an optimiser brings is recorded, unless the method's is given."""
+    pictures = []
+    for name, words in {
+        "plain": [],
+        "adam": ["optimizer=adam", "schedule=linear"],
+        "given": ["optimizer=adam", "method.step_size=0.5"],
+    }.items():
+        assert edit(*words, f"output={name}").code == 0
+        config = OmegaConf.load(tmp_path / name / "config.yaml")
+        pictures.append(
+            (config["method"]["step_size"], (tmp_path / name / "edited.png").read_bytes())
+        )
+    assert [size for size, _ in pictures] == [0.048828125, 0.01, 0.5]
+    assert len({data for _, data in pictures}) == 3
+    wrong = edit("schedule=linaer")
+    assert wrong.code == 2 and "did you mean 'linear'" in wrong.err

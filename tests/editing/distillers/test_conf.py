@@ -1,4 +1,4 @@
-"""The YAML files of methods, noise, timesteps and parameters against the classes they name."""
+"""The YAML files of methods, noise, timesteps and the loop against the classes they name."""
 
 import inspect
 from importlib import resources
@@ -17,7 +17,7 @@ from samplers.noise import FixedPointNoise, RandomNoise
 CONF = Path(str(resources.files("conf")))
 FILES = sorted(
     path
-    for group in ("method", "noise", "timesteps", "parameters")
+    for group in ("method", "noise", "timesteps", "parameters", "optimizer", "schedule")
     for path in (CONF / group).glob("*.yaml")
 )
 

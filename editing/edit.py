@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -96,8 +97,12 @@ class Editor(Protocol):
         prompts: PromptPair,
         generators: Sequence[torch.Generator],
         callbacks: Sequence[Callback] = (),
+        mask: Float[Tensor, "B 1 H W"] | None = None,
     ) -> Edit:
-        """Edit ``sources`` (for pictures: (B, 3, H, W) in [0, 1]) from source to target prompts."""
+        """Edit ``sources`` (for pictures: (B, 3, H, W) in [0, 1]) from source to target prompts.
+
+        Where ``mask`` is 0 nothing changes, where it is 1 everything may.
+        """
         ...
 
 
@@ -140,6 +145,7 @@ class DistillationEditor:
         prompts: PromptPair,
         generators: Sequence[torch.Generator],
         callbacks: Sequence[Callback] = (),
+        mask: Float[Tensor, "B 1 H W"] | None = None,
     ) -> Edit:
         """Edit a batch.
 
@@ -149,6 +155,8 @@ class DistillationEditor:
             prompts: one pair per image, or one for all.
             generators: one per image; a result does not depend on the rest of its batch.
             callbacks: called after every step.
+            mask: factor of the gradient of latents and pixels, in [0, 1] and in pixels of the
+                sources; latents are masked by how much of them is inside.
 
         Raises:
             NonFiniteError: with the last good edit in ``last_good``.
@@ -173,6 +181,8 @@ class DistillationEditor:
                     group["lr"] = self.step_size * self.schedule(progress)
                 optimizer.zero_grad()
                 target.backward(drawn.gradient)
+                if mask is not None:
+                    confine(canvas.tensors, mask)
                 good = [tensor.detach().clone() for tensor in canvas.tensors]
                 optimizer.step()
                 state = Step(step, self.steps, drawn.t, drawn.gradient, prior.dtype, canvas)
@@ -190,6 +200,15 @@ class DistillationEditor:
                     {"step": step, "t": drawn.t.tolist(), "gradient_norm": norms.tolist()}
                 )
             return finish()
+
+
+def confine(tensors: Sequence[Tensor], mask: Float[Tensor, "B 1 H W"]) -> None:
+    """Multiply the gradients of tensors (B, C, h, w) with a mask, brought to their size."""
+    for tensor in tensors:
+        if tensor.grad is not None and tensor.dim() == 4:
+            height, width = tensor.shape[-2:]
+            area = F.adaptive_avg_pool2d(mask.to(tensor.grad), (height, width))
+            tensor.grad.mul_(area)
 
 
 class NaNGuard:

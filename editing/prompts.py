@@ -6,7 +6,8 @@ from pathlib import Path
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-TEXT_KEYS = ("src", "target", "source", "output", "captioner")
+TEXT_KEYS = ("src", "target", "source", "output", "captioner", "mask")
+_NESTED = {"mask": "mask.area"}  # text keys that stand for a field of theirs
 _TEXT_OVERRIDE = re.compile(rf"(\+{{0,2}}(?:{'|'.join(TEXT_KEYS)}))=(.*)", re.DOTALL)
 
 
@@ -35,7 +36,8 @@ def hydra_words(words: list[str], priors: Collection[str]) -> list[str]:
 
 def _hydra_words(word: str, priors: Collection[str]) -> list[str]:
     if match := _TEXT_OVERRIDE.fullmatch(word):
-        return [f"{match[1]}={quote(match[2])}"]
+        plain = match[1].lstrip("+")
+        return [f"{match[1].replace(plain, _NESTED.get(plain, plain))}={quote(match[2])}"]
     key, _, value = word.partition("=")
     if key == "prior" and value not in priors and ("/" in value or Path(value).is_dir()):
         return ["~prior", f"+prior.path={quote(value)}"]

@@ -27,6 +27,7 @@ from editing.images import (
     to_image,
     to_tensor,
 )
+from editing.mask import Mask, pasted, preview
 from editing.priors import load_prior
 from editing.prompts import escape_interpolation
 from editing.settings import Settings, fitting_size
@@ -169,6 +170,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.seconds["load"] = self.total
+        self.mask = Mask(**self.settings.mask) if self.settings.mask else None
 
     @property
     def total(self) -> float:
@@ -215,17 +217,27 @@ class Session:
             self.check_familiar(batch, images)
             self.choose_prompts(batch, images)
         trace = Trace(every=max(1, round(self.settings.steps / FRAMES)))
+        mask = self.find_mask(batch, images)
         progress = Progress(_names(batch))
         try:
             with self.timed("edit"):
-                edit = self.run_editor(batch, images, (trace, progress))
+                edit = self.run_editor(batch, images, (trace, progress), mask)
         except NonFiniteError as error:
-            self.keep(batch, images, error.last_good, trace)
+            self.keep(batch, images, error.last_good, trace, mask)
             raise
         finally:
             if progress.bar is not None:
                 progress.bar.close()
-        self.keep(batch, images, edit, trace)
+        self.keep(batch, images, edit, trace, mask)
+
+    def find_mask(
+        self, batch: list[Picture], images: Float[Tensor, "B 3 H W"]
+    ) -> Float[Tensor, "B 1 H W"] | None:
+        """Where the pictures may change, if that is not everywhere."""
+        if self.mask is None:
+            return None
+        with self.timed("mask"):
+            return self.mask([picture.path for picture in batch], images, self.prior)
 
     def check_familiar(self, batch: list[Picture], images: Float[Tensor, "B 3 H W"]) -> None:
         """Warn of pictures that the prior cannot know."""
@@ -262,32 +274,44 @@ class Session:
         batch: list[Picture],
         images: Float[Tensor, "B 3 H W"],
         callbacks: Sequence[Callback],
+        mask: Float[Tensor, "B 1 H W"] | None,
     ) -> Edit:
         """Edit one batch."""
         sources = [picture.prompt for picture in batch]
         prompts = self.prior.pair(source=sources, target=[self.settings.target] * len(batch))
         # The same index for all: what becomes of a picture depends on no other picture.
         generators = make_generators(self.settings.seed, [0] * len(batch))
-        return self.editor(images, prompts, generators, callbacks)
+        return self.editor(images, prompts, generators, callbacks, mask)
 
     def keep(
-        self, batch: list[Picture], images: Float[Tensor, "B 3 H W"], edit: Edit, trace: Trace
+        self,
+        batch: list[Picture],
+        images: Float[Tensor, "B 3 H W"],
+        edit: Edit,
+        trace: Trace,
+        mask: Float[Tensor, "B 1 H W"] | None = None,
     ) -> None:
         """Write the pictures of a batch and note what they are."""
         self.forward += edit.evaluations.forward
         self.backward += edit.evaluations.backward
         settings = self.settings
+        made = edit.images
+        if mask is not None and self.mask is not None and self.mask.paste:
+            made = pasted(made, images.cpu(), mask)
         with self.timed("write"):
             if settings.overwrite and not self.finished:
                 results.clear(self.folder)
             for row, picture in enumerate(batch):
                 text = results.edit_text(settings.method, picture.prompt, settings.target)
-                source, edited = to_image(images[row]), to_image(edit.images[row])
+                source, edited = to_image(images[row]), to_image(made[row])
                 frames = [source, *(to_image(frame[row]) for frame in trace.frames)]
+                shown = [source, edited]
+                if mask is not None:
+                    shown.insert(1, preview(images[row].cpu(), mask[row]))
                 contents = {
                     "edited": results.png(edited, text),
                     "side_by_side": results.png(
-                        side_by_side([enlarged(source), enlarged(edited)]), text
+                        side_by_side([enlarged(picture) for picture in shown]), text
                     ),
                     "trace": results.gif([enlarged(frame) for frame in frames]),
                 }

@@ -41,6 +41,7 @@ class Settings:
         batch_size: how many pictures are edited at once.
         device: as for `load_prior`.
         dtype: as for `load_prior`.
+        mask: arguments of `editing.mask.Mask`, or None to change everything.
         captioner: BLIP model for priors without a captioner of their own.
         parent: where the default folder of the result is made.
     """
@@ -65,6 +66,7 @@ class Settings:
     batch_size: int
     device: str
     dtype: str
+    mask: dict[str, Any] | None
     captioner: str
     parent: str = "results"
 
@@ -123,8 +125,22 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         batch_size=whole("batch_size", cfg.batch_size, least=1),
         device=str(cfg.device),
         dtype=str(cfg.dtype),
+        mask=mask(_mapping(cfg.mask)),
         captioner=str(cfg.captioner),
     )
+
+
+def mask(fields: dict[str, Any]) -> dict[str, Any] | None:
+    """The checked fields of `mask`, for `editing.mask.Mask`; None if there is none."""
+    if _given(fields["area"]) is None:
+        return None
+    if type(fields["grow"]) is not int:
+        raise UserError(f"mask.grow={fields['grow']} cannot be used: give a whole number.")
+    return fields | {
+        "area": utf8("mask", fields["area"]),
+        "feather": number("mask.feather", fields["feather"], least=0.0),
+        "paste": flag("mask.paste", fields["paste"]),
+    }
 
 
 def model(name: str, config: dict[str, Any]) -> str:

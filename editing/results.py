@@ -26,6 +26,7 @@ RESULT = "result.json"  # written last: a folder that holds it holds a complete 
 CONFIG = "config.yaml"
 # What is written per picture; several pictures go to folders of these names.
 PICTURES = {"edited": ".png", "side_by_side": ".png", "trace": ".gif"}
+REVERSED = {"reconstructed": ".png"}  # in addition, if the edit is reversed
 
 
 def slug(text: str, length: int = 40) -> str:
@@ -41,14 +42,15 @@ def run_name(sources: Sequence[Path], target: str, method: str) -> str:
     return f"{slug(source)}-{slug(target)}-{slug(method)}"
 
 
-def picture_files(sources: Sequence[Path]) -> list[dict[str, str]]:
+def picture_files(sources: Sequence[Path], reverse: bool = False) -> list[dict[str, str]]:
     """For each source, where its pictures go inside the run's folder.
 
     One source has `edited.png`, `side_by_side.png` and `trace.gif`; several have `edited/NAME.png`
     and so on, numbered where two sources share a name.
     """
+    kinds = PICTURES | REVERSED if reverse else PICTURES
     if len(sources) == 1:
-        return [{kind: kind + suffix for kind, suffix in PICTURES.items()}]
+        return [{kind: kind + suffix for kind, suffix in kinds.items()}]
     files, taken = [], set[str]()
     for source in sources:
         name, count = source.stem, 1
@@ -56,7 +58,7 @@ def picture_files(sources: Sequence[Path]) -> list[dict[str, str]]:
             count += 1
             name = f"{source.stem}-{count}"
         taken.add(name.casefold())
-        files.append({kind: f"{kind}/{name}{suffix}" for kind, suffix in PICTURES.items()})
+        files.append({kind: f"{kind}/{name}{suffix}" for kind, suffix in kinds.items()})
     return files
 
 
@@ -137,7 +139,8 @@ def clear(folder: Path) -> None:
     path = folder / RESULT
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        listed = [str(picture[kind]) for picture in record["pictures"] for kind in PICTURES]
+        kinds = (*PICTURES, *REVERSED)
+        listed = [str(p[kind]) for p in record["pictures"] for kind in kinds if kind in p]
     except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is not ours
         listed = []
     path.unlink(missing_ok=True)

@@ -262,7 +262,7 @@ def help_text() -> str:
         lines += ["", f"{group}=  {about}"]
         lines += [f"  {name:<{WIDTH}} {about}" for name, about in group_choices(group).items()]
     lines += [
-        f"  {'FOLDER':<{WIDTH}} any folder in diffusers' layout: Stable Diffusion 1, 2, XL, 3, FLUX",
+        f"  {'FOLDER':<{WIDTH}} a folder in diffusers' layout: Stable Diffusion 1, 2, XL, 3, FLUX",
         f"  {'OWNER/MODEL':<{WIDTH}} any such model of the Hugging Face hub",
         "",
         "Every field of a choice is an option: method.step_size=0.02 noise.iterations=5",

@@ -30,6 +30,7 @@ from editing.images import (
 from editing.mask import Mask, pasted, preview
 from editing.priors import load_prior
 from editing.prompts import escape_interpolation
+from editing.reverse import psnr, there_and_back
 from editing.settings import Settings, fitting_size
 from samplers.random import make_generators
 
@@ -87,7 +88,8 @@ def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> N
         prior = _load(settings)
         size = fitting_size(settings.size, prior)
         sizes = [fitted_size(*original, size, prior.size_multiple) for original in originals]
-        parts = zip(paths, originals, sizes, results.picture_files(paths), strict=True)
+        files = results.picture_files(paths, settings.reverse)
+        parts = zip(paths, originals, sizes, files, strict=True)
         pictures = [Picture(index, *part) for index, part in enumerate(parts)]
         session = Session(settings, prior, make_editor(settings, prior), folder, start)
         try:
@@ -221,14 +223,14 @@ class Session:
         progress = Progress(_names(batch))
         try:
             with self.timed("edit"):
-                edit = self.run_editor(batch, images, (trace, progress), mask)
+                edit, back = self.run_editor(batch, images, (trace, progress), mask)
         except NonFiniteError as error:
             self.keep(batch, images, error.last_good, trace, mask)
             raise
         finally:
             if progress.bar is not None:
                 progress.bar.close()
-        self.keep(batch, images, edit, trace, mask)
+        self.keep(batch, images, edit, trace, mask, back)
 
     def find_mask(
         self, batch: list[Picture], images: Float[Tensor, "B 3 H W"]
@@ -275,13 +277,15 @@ class Session:
         images: Float[Tensor, "B 3 H W"],
         callbacks: Sequence[Callback],
         mask: Float[Tensor, "B 1 H W"] | None,
-    ) -> Edit:
-        """Edit one batch."""
+    ) -> tuple[Edit, Edit | None]:
+        """Edit one batch, and back if that is asked for."""
         sources = [picture.prompt for picture in batch]
         prompts = self.prior.pair(source=sources, target=[self.settings.target] * len(batch))
         # The same index for all: what becomes of a picture depends on no other picture.
         generators = make_generators(self.settings.seed, [0] * len(batch))
-        return self.editor(images, prompts, generators, callbacks, mask)
+        if self.settings.reverse and isinstance(self.editor, DistillationEditor):
+            return there_and_back(self.editor, images, prompts, generators, callbacks, mask)
+        return self.editor(images, prompts, generators, callbacks, mask), None
 
     def keep(
         self,
@@ -290,10 +294,12 @@ class Session:
         edit: Edit,
         trace: Trace,
         mask: Float[Tensor, "B 1 H W"] | None = None,
+        back: Edit | None = None,
     ) -> None:
         """Write the pictures of a batch and note what they are."""
-        self.forward += edit.evaluations.forward
-        self.backward += edit.evaluations.backward
+        for run in (edit, back) if back else (edit,):
+            self.forward += run.evaluations.forward
+            self.backward += run.evaluations.backward
         settings = self.settings
         made = edit.images
         if mask is not None and self.mask is not None and self.mask.paste:
@@ -315,6 +321,8 @@ class Session:
                     ),
                     "trace": results.gif([enlarged(frame) for frame in frames]),
                 }
+                if back is not None:
+                    contents["reconstructed"] = results.png(to_image(back.images[row]), text)
                 for kind, data in contents.items():
                     _write(self.folder / picture.files[kind], data)
                 self.finished[picture.index] = {
@@ -325,6 +333,7 @@ class Session:
                     "target_prompt": settings.target,
                     "caption": picture.caption.full if picture.caption else None,
                     "stopped": edit.stopped,
+                    **_reconstruction(images[row], None if back is None else back.images[row]),
                     **picture.files,
                 }
 
@@ -386,6 +395,17 @@ def _effective(settings: Settings, config: dict[str, Any], size: int) -> dict[st
     used = {"steps": settings.steps, "guidance": settings.guidance}
     method = config["method"] | used | {"step_size": settings.step_size}
     return used | {"size": size, "method": method}
+
+
+def _reconstruction(
+    source: Float[Tensor, "3 H W"], back: Float[Tensor, "3 H W"] | None
+) -> dict[str, float]:
+    """What is recorded of an edit that was run back; nothing of another."""
+    if back is None:
+        return {}
+    value = round(float(psnr(back[None], source[None].cpu())), 2)
+    print(f"PSNR of the way back: {value} dB")
+    return {"reconstruction_psnr": value}
 
 
 def _escaped(value: Any) -> Any:

@@ -25,6 +25,7 @@ class Settings:
         target: what the edit shall show.
         source: what the source shows, or None if that is to be found out.
         output: folder of the result, or None for the default.
+        reverse: whether the edit is run back.
         overwrite: whether the result may replace an older one there.
         method: name of the method.
         distiller: its config for `hydra.utils.instantiate`, guidance included.
@@ -50,6 +51,7 @@ class Settings:
     target: str
     source: str | None
     output: str | None
+    reverse: bool
     overwrite: bool
     method: str
     distiller: dict[str, Any]
@@ -109,6 +111,7 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         target=utf8("target", needed("target", cfg.target, TARGET)),
         source=None if cfg.source is None else utf8("source", cfg.source),
         output=_given(cfg.output),
+        reverse=flag("reverse", cfg.reverse),
         overwrite=flag("overwrite", cfg.overwrite),
         method=method,
         distiller={key: value for key, value in fields.items() if key not in OPTIMISATION},

@@ -13,11 +13,9 @@ from samplers.prior import Prior
 class LatentCanvas:
     """Latents (B, C, h, w) that start at those of the sources; a :class:`Canvas`."""
 
-    @torch.no_grad()
-    def __init__(self, prior: Prior, images: Float[Tensor, "B 3 H W"]) -> None:
-        self.prior = prior
-        self.source = prior.encode(images.to(prior.device))
-        self.tensors = [self.source.clone().requires_grad_()]
+    def __init__(self, prior: Prior, source: Float[Tensor, "B C h w"]) -> None:
+        self.prior, self.source = prior, source
+        self.tensors = [source.clone().requires_grad_()]
 
     def latents(
         self, generators: Sequence[torch.Generator]
@@ -33,5 +31,6 @@ class LatentCanvas:
 class Latents:
     """Sources are pictures (B, 3, H, W) in [0, 1]; what is moved are their latents."""
 
+    @torch.no_grad()
     def start(self, prior: Prior, sources: Float[Tensor, "B 3 H W"]) -> LatentCanvas:
-        return LatentCanvas(prior, sources)
+        return LatentCanvas(prior, prior.encode(sources.to(prior.device)))

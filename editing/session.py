@@ -19,7 +19,6 @@ from editing.edit import Callback, DistillationEditor, Edit, Editor, Progress, T
 from editing.errors import NonFiniteError, UserError
 from editing.images import (
     enlarged,
-    find_pictures,
     fit,
     fitted_size,
     read_picture,
@@ -27,6 +26,7 @@ from editing.images import (
     to_image,
     to_tensor,
 )
+from editing.jobs import Job, find_jobs, read_jobs
 from editing.mask import Mask, pasted, preview
 from editing.priors import load_prior
 from editing.prompts import escape_interpolation
@@ -39,11 +39,11 @@ FRAMES = 25  # of trace.gif, besides the source
 
 @dataclass
 class Picture:
-    """One source picture and what becomes of it.
+    """One edit: a source picture and what becomes of it.
 
     Attributes:
         index: its place in the run.
-        path: where it is.
+        job: where it is, what it shall show, and perhaps what it shows.
         original: its width and height, upright, before resizing.
         size: width and height of the edit.
         files: where its results go inside the run's folder, by kind.
@@ -52,16 +52,21 @@ class Picture:
     """
 
     index: int
-    path: Path
+    job: Job
     original: tuple[int, int]
     size: tuple[int, int]
     files: dict[str, str]
     caption: Caption | None = None
     prompt: str = ""
 
+    @property
+    def path(self) -> Path:
+        """Where the source is."""
+        return self.job.path
+
 
 def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> None:
-    """Edit every picture of `settings.src` and write the run's folder.
+    """Edit every picture of the settings and write the run's folder.
 
     All pictures are looked at before the model is loaded, so that a bad one stops the run before
     anything is written. Pictures are written batch by batch and `result.json` comes last.
@@ -76,9 +81,15 @@ def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> N
         KeyboardInterrupt: after Ctrl-C, saying what was kept.
     """
     start = time.perf_counter()
-    paths = find_pictures(settings.src)
-    originals = [read_picture(path).size for path in paths]
-    name = results.run_name(paths, settings.target, settings.method)
+    if settings.jobs:
+        jobs = read_jobs(settings.jobs)
+    else:
+        jobs = find_jobs(settings.src, settings.target, settings.source)
+    known = {path: read_picture(path).size for path in dict.fromkeys(job.path for job in jobs)}
+    originals = [known[job.path] for job in jobs]
+    targets = list(dict.fromkeys(job.target for job in jobs))
+    what = targets[0] if len(targets) == 1 else f"{len(targets)} targets"
+    name = results.run_name(list(known), what, settings.method)
     output = Path(settings.output or Path(settings.parent) / name).expanduser()
     named = settings.output is not None
     with (
@@ -88,8 +99,8 @@ def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> N
         prior = _load(settings)
         size = fitting_size(settings.size, prior)
         sizes = [fitted_size(*original, size, prior.size_multiple) for original in originals]
-        files = results.picture_files(paths, settings.reverse)
-        parts = zip(paths, originals, sizes, files, strict=True)
+        files = results.picture_files(_file_names(jobs), settings.reverse)
+        parts = zip(jobs, originals, sizes, files, strict=True)
         pictures = [Picture(index, *part) for index, part in enumerate(parts)]
         session = Session(settings, prior, make_editor(settings, prior), folder, start)
         try:
@@ -196,9 +207,11 @@ class Session:
 
     def edit(self, pictures: list[Picture]) -> None:
         """Edit all pictures, batch by batch."""
-        if self.prior.prompt_was_truncated(self.settings.target):
+        targets = dict.fromkeys(picture.job.target for picture in pictures)
+        if any(self.prior.prompt_was_truncated(target) for target in targets):
             self.warn("The target is longer than the model reads; its end has no effect.")
-        for prompt in (self.settings.target, self.settings.source or ""):
+        sources = dict.fromkeys(picture.job.source or "" for picture in pictures)
+        for prompt in (*targets, *sources):
             for word, hint in unknown_words(prompt, self.prior).items():
                 self.warn(f"prior={self.settings.prior} was not trained on {word!r}: {hint}")
         try:
@@ -252,22 +265,25 @@ class Session:
 
     def choose_prompts(self, batch: list[Picture], images: Float[Tensor, "B 3 H W"]) -> None:
         """Set the source prompt of each picture: the user's, or its caption."""
-        source, target = self.settings.source, self.settings.target
-        if source is None:
-            found = describe(images, self.prior, self.settings.captioner)
-            for picture, caption in zip(batch, found, strict=True):
-                picture.caption, picture.prompt = caption, source_prompt(caption, target)
+        unsaid = [row for row, picture in enumerate(batch) if picture.job.source is None]
+        if unsaid:
+            found = describe(images[unsaid], self.prior, self.settings.captioner)
+            for row, caption in zip(unsaid, found, strict=True):
+                picture = batch[row]
+                picture.caption = caption
+                picture.prompt = source_prompt(caption, picture.job.target)
                 seen = "" if picture.prompt == caption.full else f" (seen: {caption.full})"
                 print(
                     f"Source prompt of {picture.path.name}, captioned: {picture.prompt}{seen}",
                     flush=True,
                 )
-        else:
-            for picture in batch:
-                picture.prompt = source
+        for picture in batch:
+            if picture.job.source is not None:
+                picture.prompt = picture.job.source
         for prompt in dict.fromkeys(picture.prompt for picture in batch):
             if self.prior.prompt_was_truncated(prompt):
                 self.warn("The source prompt is longer than the model reads; its end is ignored.")
+        for prompt, target in dict.fromkeys((p.prompt, p.job.target) for p in batch):
             if prompt.strip().casefold() == target.strip().casefold():
                 self.warn(f"Source and target are both {prompt!r}, so there is little to change.")
 
@@ -280,7 +296,7 @@ class Session:
     ) -> tuple[Edit, Edit | None]:
         """Edit one batch, and back if that is asked for."""
         sources = [picture.prompt for picture in batch]
-        prompts = self.prior.pair(source=sources, target=[self.settings.target] * len(batch))
+        prompts = self.prior.pair(source=sources, target=[picture.job.target for picture in batch])
         # The same index for all: what becomes of a picture depends on no other picture.
         generators = make_generators(self.settings.seed, [0] * len(batch))
         if self.settings.reverse and isinstance(self.editor, DistillationEditor):
@@ -308,7 +324,7 @@ class Session:
             if settings.overwrite and not self.finished:
                 results.clear(self.folder)
             for row, picture in enumerate(batch):
-                text = results.edit_text(settings.method, picture.prompt, settings.target)
+                text = results.edit_text(settings.method, picture.prompt, picture.job.target)
                 source, edited = to_image(images[row]), to_image(made[row])
                 frames = [source, *(to_image(frame[row]) for frame in trace.frames)]
                 shown = [source, edited]
@@ -330,7 +346,7 @@ class Session:
                     "source_size": list(picture.original),
                     "edited_size": list(picture.size),
                     "source_prompt": picture.prompt,
-                    "target_prompt": settings.target,
+                    "target_prompt": picture.job.target,
                     "caption": picture.caption.full if picture.caption else None,
                     "stopped": edit.stopped,
                     **_reconstruction(images[row], None if back is None else back.images[row]),
@@ -415,6 +431,16 @@ def _escaped(value: Any) -> Any:
     if isinstance(value, list):
         return [_escaped(each) for each in value]
     return escape_interpolation(value) if isinstance(value, str) else value
+
+
+def _file_names(jobs: Sequence[Job]) -> list[Path]:
+    """What the files of each job are named after: its picture, and its target if there are many."""
+    if len({job.target for job in jobs}) == 1:
+        return [job.path for job in jobs]
+    return [
+        job.path.with_name(f"{job.path.stem}-{results.slug(job.target)}{job.path.suffix}")
+        for job in jobs
+    ]
 
 
 def _names(batch: list[Picture]) -> str:

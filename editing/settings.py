@@ -22,7 +22,8 @@ class Settings:
 
     Attributes:
         src: picture, folder or glob.
-        target: what the edit shall show.
+        target: what the edit shall show, or a list of that in brackets.
+        jobs: file of pictures and targets, instead of the two; None for these.
         source: what the source shows, or None if that is to be found out.
         output: folder of the result, or None for the default.
         reverse: whether the edit is run back.
@@ -50,6 +51,7 @@ class Settings:
     src: str
     target: str
     source: str | None
+    jobs: str | None
     output: str | None
     reverse: bool
     overwrite: bool
@@ -106,9 +108,18 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
     step_size = number("step_size", fields["step_size"], least=0.0)
     if step_size == 0:
         raise UserError("step_size=0 would change nothing: it must be positive.")
+    jobs = _given(cfg.jobs)
+    if jobs is None:
+        src = needed("src", cfg.src, "a picture, a folder or a glob, as in src=cat.png")
+        target = utf8("target", needed("target", cfg.target, TARGET))
+    elif extra := [key for key in ("src", "target", "source") if cfg[key] is not None]:
+        raise UserError(f"jobs={jobs} brings its own {extra[0]}: leave {extra[0]}= out.")
+    else:
+        src = target = ""
     return Settings(
-        src=needed("src", cfg.src, "a picture, a folder or a glob, as in src=cat.png"),
-        target=utf8("target", needed("target", cfg.target, TARGET)),
+        src=src,
+        target=target,
+        jobs=jobs,
         source=None if cfg.source is None else utf8("source", cfg.source),
         output=_given(cfg.output),
         reverse=flag("reverse", cfg.reverse),

@@ -1,0 +1,187 @@
+"""What a gradient costs, against a textbook implementation and against what the machine can do.
+
+    python -m benchmarks.suites.speed methods=dds,cds,ids batches=1,2,4,8 json=speed.json
+
+Per method and batch size: milliseconds per image and step; the pictures a minute that makes at the
+method's number of steps; peak memory; network evaluations per image and step; and two ratios. The
+first is to a textbook implementation (one image, one prediction at a time), timed in turns with
+ours so that it holds on a machine that does other things too. The second is to the floor: the
+operations of the method's own evaluations at the speed the machine multiplies matrices with.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import options
+from benchmarks.suites.textbook import TEXTBOOK
+from benchmarks.suites.world import SuiteOptions, make_editor
+from editing import DistillationEditor
+from editing.priors.latent import LatentPrior
+from editing.results import to_json, write
+from samplers.prior import PromptPair, count_evaluations
+from samplers.random import make_generators, randn
+
+MATRIX = 2048  # side of the matrices that measure the machine
+_HEADER = """\
+| method   | batch | ms/image | images/min | MiB    | forward | backward | textbook | floor  |
+| ---      | ---   | ---      | ---        | ---    | ---     | ---      | ---      | ---    |"""
+
+
+@dataclass
+class Options:
+    methods: str = "dds,cds,ids"
+    batches: str = "1,2,4,8"
+    dtype: str = "auto"
+    size: int = 0  # pixels; 0: what the model was trained on
+    repeats: int = 5  # timed rounds, of which the median counts
+    json: str = ""  # where to write the rows
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one method at one batch size.
+
+    Attributes:
+        method: its name.
+        batch: images at once.
+        milliseconds: per image and step.
+        images_per_minute: at the method's number of steps.
+        mebibytes: peak memory, the model's own included.
+        forward: network evaluations per image and step.
+        backward: likewise.
+        textbook: how many times as long the textbook's step takes, per image; 0 if there is none.
+        floor: how many times as long as the floor a step takes.
+    """
+
+    method: str
+    batch: int
+    milliseconds: float
+    images_per_minute: float
+    mebibytes: float
+    forward: float
+    backward: float
+    textbook: float
+    floor: float
+
+    def __str__(self) -> str:
+        against = f"{self.textbook:.2f}x" if self.textbook else "-"
+        return (
+            f"| {self.method:8} | {self.batch:5} | {self.milliseconds:8.1f} | "
+            f"{self.images_per_minute:10.1f} | {self.mebibytes:6.0f} | {self.forward:7.1f} | "
+            f"{self.backward:8.1f} | {against:>8} | {self.floor:5.1f}x |"
+        )
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Wall time of one call, the device's queue included."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def matrix_speed(device: torch.device, dtype: torch.dtype, repeats: int) -> float:
+    """Floating point operations a second of a large product of matrices, the best of `repeats`."""
+    x, y = (torch.randn(MATRIX, MATRIX, device=device).to(dtype) for _ in range(2))
+    seconds(lambda: x @ y, device)
+    return 2 * MATRIX**3 / min(seconds(lambda: x @ y, device) for _ in range(repeats))
+
+
+def reset_peak(device: torch.device) -> None:
+    """Forget the peak of memory so far; without effect on a system that has no such counter."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif (counter := Path("/proc/self/clear_refs")).exists():
+        counter.write_text("5")
+
+
+def peak(device: torch.device) -> float:
+    """The peak of memory since `reset_peak`, MiB; NaN where it cannot be known."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return float("nan")
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 2**10
+
+
+def measure(
+    method: str, editor: DistillationEditor, batch: int, size: int, speed: float, repeats: int
+) -> Row:
+    """One row: ours and the textbook's step in turns, then its evaluations and operations."""
+    prior = editor.distiller.prior
+    assert isinstance(prior, LatentPrior)
+    side = (size or prior.image_size) // prior.vae_factor
+    shape, device = (batch, prior.latent_channels, side, side), prior.device
+    source = randn(shape, make_generators(0, range(batch)), device)
+    target = source + 0.1 * randn(shape, make_generators(1, range(batch)), device)
+    prompts = prior.pair(source="a cat", target="a pig").expand(batch)
+
+    def ours() -> Tensor:
+        generators = make_generators(2, range(batch))
+        return editor.distiller.distill(target, source, prompts, generators).gradient
+
+    def textbook() -> Tensor:
+        one = PromptPair(prompts.source[:1], prompts.target[:1])
+        t = torch.tensor([500], device=device)
+        e = randn((1, *shape[1:]), make_generators(3, [0]), device)
+        return TEXTBOOK[method](prior, target[:1], source[:1], one, t, e, editor.distiller.guidance)
+
+    plain = textbook if method in TEXTBOOK else None
+    ours(), plain and plain()  # the first calls choose kernels
+    reset_peak(device)
+    ours()
+    used, times, plain_times = peak(device), [], []
+    for _ in range(repeats):
+        times.append(seconds(ours, device))
+        if plain:
+            plain_times.append(seconds(plain, device))
+    with count_evaluations(prior) as counted, FlopCounterMode(display=False) as flops:
+        ours()
+    each = statistics.median(times) / batch
+    return Row(
+        method,
+        batch,
+        1000 * each,
+        60 / (each * editor.steps),
+        used,
+        counted.forward / batch,
+        counted.backward / batch,
+        statistics.median(plain_times) / each if plain else 0.0,
+        each * batch * speed / flops.get_total_flops(),
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    opts = options.read(Options, __doc__, argv)
+    suite = SuiteOptions(methods=opts.methods, dtype=opts.dtype)
+    methods, batches = suite.named_methods(), [int(word) for word in opts.batches.split(",")]
+    rows: list[Row] = []
+    for method in methods:
+        editor = make_editor(method, suite)
+        prior = editor.distiller.prior
+        if not rows:
+            speed = matrix_speed(prior.device, prior.dtype, opts.repeats)
+            threads = torch.get_num_threads()
+            print(f"{prior.device}, {prior.dtype}, {threads} threads: {speed / 1e9:.0f} GFLOP/s\n")
+            print(_HEADER)
+        for batch in batches:
+            rows.append(measure(method, editor, batch, opts.size, speed, opts.repeats))
+            print(rows[-1], flush=True)
+    if opts.json:
+        write(Path(opts.json), to_json({"gflops": speed / 1e9, "rows": [asdict(r) for r in rows]}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The textbook computes what the toolkit computes, and the table says what was measured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.suites import speed
+from benchmarks.suites.textbook import TEXTBOOK
+from editing.distillers import CDS, DDS, IDS
+from editing.edit import DistillationEditor
+from samplers.random import make_generators
+
+
+class Given:
+    """A timestep or noise that is always the same, as a strategy."""
+
+    def __init__(self, value: torch.Tensor) -> None:
+        self.value = value
+
+    def __call__(self, *args: Any, **options: Any) -> torch.Tensor:
+        return self.value
+
+
+@pytest.mark.parametrize(("name", "method"), [("dds", DDS), ("cds", CDS), ("ids", IDS)])
+def test_the_textbook_agrees(
+    tiny_prior: Any, name: str, method: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    source, target, e = (torch.randn(1, 4, 8, 12, generator=generator) for _ in range(3))
+    prompts, t = tiny_prior.pair(source="a cat", target="a pig"), torch.tensor([400])
+    ours = method(tiny_prior, guidance=3.0, timesteps=Given(t))
+    if name == "ids":  # its strategy draws the noise itself
+        monkeypatch.setattr("samplers.noise.randn", lambda *args: e)
+    else:
+        ours.noise = Given(e)
+    found = ours.distill(target, source, prompts, make_generators(0, [0])).gradient
+    expected = TEXTBOOK[name](tiny_prior, target, source, prompts, t, e, 3.0)
+    torch.testing.assert_close(found, expected, atol=2e-3, rtol=2e-3)
+
+
+def test_a_row_counts_and_measures(
+    tiny_prior: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    editors = {"dds": DDS, "pds": DDS}
+
+    def make_editor(method: str, opts: Any) -> DistillationEditor:
+        return DistillationEditor(editors[method](tiny_prior), steps=100)
+
+    monkeypatch.setattr(speed, "make_editor", make_editor)
+    monkeypatch.setattr(speed, "MATRIX", 64)
+    path = tmp_path / "speed.json"
+    speed.main(["methods=dds,pds", "batches=1,2", "repeats=2", f"json={path}"])
+    data = json.loads(path.read_text())
+    assert data["gflops"] > 0
+    assert [(r["method"], r["batch"], r["forward"], r["backward"]) for r in data["rows"]] == [
+        ("dds", 1, 4, 0),
+        ("dds", 2, 4, 0),
+        ("pds", 1, 4, 0),
+        ("pds", 2, 4, 0),
+    ]
+    for row in data["rows"]:
+        assert row["milliseconds"] > 0 and row["mebibytes"] > 100 and row["floor"] > 0
+        assert row["images_per_minute"] == pytest.approx(600 / row["milliseconds"])
+        assert (row["textbook"] > 0) == (row["method"] == "dds")
+    printed = capsys.readouterr().out
+    assert "GFLOP/s" in printed and printed.count("| dds") == 2
+
+
+def test_the_floor_is_the_time_of_the_operations_alone() -> None:
+    fast = speed.matrix_speed(torch.device("cpu"), torch.float32, 3)
+    assert 1e9 < fast < 1e13

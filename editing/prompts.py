@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-TEXT_KEYS = ("src", "target", "source", "output", "captioner", "mask", "jobs")
+TEXT_KEYS = ("src", "target", "source", "output", "captioner", "mask", "jobs", "lora", "embedding")
 _NESTED = {"mask": "mask.area"}  # text keys that stand for a field of theirs
 _TEXT_OVERRIDE = re.compile(rf"(\+{{0,2}}(?:{'|'.join(TEXT_KEYS)}))=(.*)", re.DOTALL)
 

@@ -29,6 +29,7 @@ from editing.images import (
 from editing.jobs import Job, find_jobs, read_jobs
 from editing.mask import Mask, pasted, preview
 from editing.priors import load_prior
+from editing.priors.tuning import Tuning
 from editing.prompts import escape_interpolation
 from editing.reverse import psnr, there_and_back
 from editing.settings import Settings, fitting_size
@@ -130,7 +131,15 @@ def _load(settings: Settings) -> Any:
 
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()  # of reading files, a second at most
-    prior = load_prior(settings.model, settings.device, settings.dtype)
+    prior = load_prior(
+        settings.model,
+        settings.device,
+        settings.dtype,
+        lora=settings.lora,
+        lora_scale=settings.lora_scale,
+        embeddings=[settings.embedding] if settings.embedding else [],
+        tuning=Tuning(**settings.tuning),
+    )
     prior.name = settings.prior
     return prior
 
@@ -370,6 +379,7 @@ class Session:
             "model": {
                 "name": prior.name,
                 "folder": str(prior.folder),
+                "adapters": [str(path) for path in prior.adapters],
                 "sha256": prior.model_hash(),
             },
             "device": str(prior.device),

@@ -43,6 +43,10 @@ class Settings:
         batch_size: how many pictures are edited at once.
         device: as for `load_prior`.
         dtype: as for `load_prior`.
+        lora: file of weights to add to the model's, or None.
+        lora_scale: factor of these weights.
+        embedding: file of a word to teach the model, or None.
+        tuning: arguments of `editing.priors.tuning.Tuning`.
         mask: arguments of `editing.mask.Mask`, or None to change everything.
         captioner: BLIP model for priors without a captioner of their own.
         parent: where the default folder of the result is made.
@@ -70,6 +74,10 @@ class Settings:
     batch_size: int
     device: str
     dtype: str
+    lora: str | None
+    lora_scale: float
+    embedding: str | None
+    tuning: dict[str, Any]
     mask: dict[str, Any] | None
     captioner: str
     parent: str = "results"
@@ -139,9 +147,22 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         batch_size=whole("batch_size", cfg.batch_size, least=1),
         device=str(cfg.device),
         dtype=str(cfg.dtype),
+        lora=_given(cfg.lora),
+        lora_scale=number("lora_scale", cfg.lora_scale, least=-math.inf),
+        embedding=_given(cfg.embedding),
+        tuning=tuning(_mapping(cfg.tuning)),
         mask=mask(_mapping(cfg.mask)),
         captioner=str(cfg.captioner),
     )
+
+
+def tuning(fields: dict[str, Any]) -> dict[str, Any]:
+    """The checked fields of `tuning`."""
+    if fields["attention"] not in ("sdpa", "sliced"):
+        raise UserError(f"tuning.attention={fields['attention']} is not one of sdpa, sliced.")
+    for name in set(fields) - {"attention"}:
+        flag(f"tuning.{name}", fields[name])
+    return fields
 
 
 def mask(fields: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """Models that predict noise or v: Stable Diffusion 1 and 2, the Menagerie's, and XL."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,9 +25,8 @@ class DiffusionPrior(LatentPrior):
         tokenizer: its ``CLIPTokenizer``.
         alphas_cumprod: alpha-bar of the noise schedule, (T,).
         prediction_type: what the network predicts, ``epsilon`` or ``v_prediction``.
-        name: for messages and results.
-        folder: where the weights were read from.
-        device: where everything runs.
+        pipeline: the same parts as a diffusers pipeline, which knows words of several tokens.
+        **options: ``name``, ``folder``, ``device`` and ``adapters``, see :class:`LatentPrior`.
 
     Raises:
         UserError: if the network predicts something else, or takes more than noisy latents.
@@ -45,22 +43,23 @@ class DiffusionPrior(LatentPrior):
         alphas_cumprod: Float[Tensor, " T"],
         prediction_type: str = "epsilon",
         *,
-        name: str = "",
-        folder: Path | None = None,
-        device: torch.device | str = "cpu",
+        pipeline: Any = None,
+        **options: Any,
     ) -> None:
+        name = options.get("name") or options.get("folder")
         if prediction_type not in PREDICTIONS:
             raise UserError(
-                f"The model {name or folder} predicts {prediction_type!r}; "
+                f"The model {name} predicts {prediction_type!r}; "
                 f"only {' and '.join(PREDICTIONS)} are supported."
             )
         if unet.config.in_channels != vae.config.latent_channels:
             raise UserError(
-                f"The UNet of {name or folder} takes {unet.config.in_channels} channels, its VAE "
+                f"The UNet of {name} takes {unet.config.in_channels} channels, its VAE "
                 f"makes {vae.config.latent_channels}; inpainting and upscaling models do not work."
             )
         # diffusers' UNets take latents of any size
-        super().__init__(unet, vae, name=name, folder=folder, device=device)
+        super().__init__(unet, vae, **options)
+        self.pipeline = pipeline
         self.prediction_type = prediction_type
         self.tokenizer = tokenizer
         self.text_encoder = frozen(text_encoder, self.device)
@@ -103,8 +102,11 @@ class DiffusionPrior(LatentPrior):
 
         Long prompts are cut; see :meth:`prompt_was_truncated`.
         """
+        texts = list(prompts)
+        if self.pipeline is not None:
+            texts = self.pipeline.maybe_convert_prompt(texts, self.tokenizer)
         tokens = self.tokenizer(
-            list(prompts),
+            texts,
             padding="max_length",
             max_length=self.tokenizer.model_max_length,
             truncation=True,
@@ -147,9 +149,9 @@ class SDXLPrior(DiffusionPrior):
             pipeline.tokenizer,
             alphas_cumprod,
             prediction_type,
+            pipeline=pipeline,
             **options,
         )
-        self.pipeline = pipeline
         frozen(pipeline.text_encoder_2, self.device)
 
     def run_network(

@@ -1,6 +1,7 @@
 """What all models in the latent space of a VAE share, whatever their network predicts."""
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ class LatentPrior(Prior):
         name: for messages and results.
         folder: where the weights were read from.
         device: where everything runs.
+        adapters: files of weights that were added to the folder's.
         patch: side of the patches the network cuts latents into, latent elements.
 
     Attributes:
@@ -45,9 +47,10 @@ class LatentPrior(Prior):
         name: str = "",
         folder: Path | None = None,
         device: torch.device | str = "cpu",
+        adapters: Sequence[Path] = (),
         patch: int = 1,
     ) -> None:
-        self.name, self.folder = name, folder
+        self.name, self.folder, self.adapters = name, folder, tuple(adapters)
         self.device, self.dtype = torch.device(device), network.dtype
         self.network, self.vae = frozen(network, self.device), frozen(vae, self.device)
         # the configs may leave these out: shift_factor is None for most models
@@ -133,6 +136,8 @@ class LatentPrior(Prior):
     def model_hash(self) -> str:
         """SHA-256 over names and contents of the safetensors files of network, VAE and text.
 
+        Adapters count by their contents.
+
         Raises:
             ValueError: for a prior that was not loaded from a folder.
         """
@@ -149,6 +154,8 @@ class LatentPrior(Prior):
                 digest.update(f"{part}/{path.name}\n".encode())
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
+        for path in self.adapters:
+            digest.update(hashlib.sha256(path.expanduser().read_bytes()).digest())
         return digest.hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module, resources
@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from editing.errors import UserError
+from editing.priors.adapters import apply_embedding, apply_lora
 from editing.priors.diffusion import DiffusionPrior, SDXLPrior
 from editing.priors.flow import FluxPrior, SD3Prior
 from editing.priors.latent import LatentPrior
+from editing.priors.tuning import Tuning, tune
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _CLIP = "transformers.CLIPTextModel"
@@ -103,6 +105,11 @@ def load_prior(
     name_or_path: str | Path = "menagerie",
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
+    *,
+    lora: str | Path | None = None,
+    lora_scale: float | int = 1.0,
+    embeddings: Sequence[str | Path] = (),
+    tuning: Tuning | None = None,
 ) -> LatentPrior:
     """Load a text-to-image model: Stable Diffusion 1, 2, XL or 3, or FLUX.
 
@@ -112,12 +119,16 @@ def load_prior(
         device: ``auto`` takes CUDA where there is one, else the CPU.
         dtype: precision of the network: ``fp32``, ``bf16``, ``fp16`` or ``auto``, which is bf16 on
             CUDA and fp32 elsewhere. T5 has it too; the VAE and CLIP are float32.
+        lora: a safetensors file of LoRA weights to add; needs peft.
+        lora_scale: factor of these weights.
+        embeddings: safetensors files of textual inversion, each of which teaches the model a word.
+        tuning: how the network runs.
 
     Raises:
         UserError: for an unknown name, device or dtype, a missing folder, a model that cannot be
             downloaded, a folder that is no such pipeline, weights that are pickled or damaged.
     """
-    device = resolve_device(device)
+    device, tuning = resolve_device(device), tuning or Tuning()
     network_dtype = resolve_dtype(dtype, device)
     folder = find_folder(name_or_path)
     kind = check_folder(folder)
@@ -141,17 +152,32 @@ def load_prior(
     finally:
         for library in with_bar:
             library.enable_progress_bar()
-    options: dict[str, Any] = {"name": str(name_or_path), "folder": folder, "device": device}
+    at = torch.device("cpu") if tuning.cpu_offload else device
+    options: dict[str, Any] = {"name": str(name_or_path), "folder": folder, "device": at}
+    family = FAMILIES[kind]
+    pipeline = make_pipeline(folder, family, parts) if kind != "sd" or lora or embeddings else None
+    for embedding in embeddings:
+        apply_embedding(pipeline, embedding)
+    if lora:
+        apply_lora(pipeline, lora, lora_scale)
+    options["adapters"] = [Path(path) for path in (lora, *embeddings) if path]
+    prior: LatentPrior
     if kind == "sd":
         schedule = scheduler.alphas_cumprod, scheduler.config.prediction_type
-        return DiffusionPrior(
-            **parts, alphas_cumprod=schedule[0], prediction_type=schedule[1], **options
+        prior = DiffusionPrior(
+            **parts,
+            alphas_cumprod=schedule[0],
+            prediction_type=schedule[1],
+            pipeline=pipeline,
+            **options,
         )
-    pipeline = make_pipeline(folder, FAMILIES[kind], parts)
-    if kind == "sdxl":
+    elif kind == "sdxl":
         schedule = scheduler.alphas_cumprod, scheduler.config.prediction_type
-        return SDXLPrior(pipeline, *schedule, **options)
-    return {"sd3": SD3Prior, "flux": FluxPrior}[kind](pipeline, **options)
+        prior = SDXLPrior(pipeline, *schedule, **options)
+    else:
+        prior = {"sd3": SD3Prior, "flux": FluxPrior}[kind](pipeline, **options)
+    tune(prior, tuning, device)
+    return prior
 
 
 def read_parts(folder: Path, family: Family, dtype: torch.dtype) -> dict[str, Any]:
@@ -191,7 +217,10 @@ def make_pipeline(folder: Path, family: Family, parts: dict[str, Any]) -> Any:
 
     cls = getattr(diffusers, family.pipeline)
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    options = {}
+    options: dict[str, Any] = {}
+    if family.pipeline == "StableDiffusionPipeline":
+        options = {"safety_checker": None, "feature_extractor": None}
+        options["requires_safety_checker"] = False
     if family.pipeline == "StableDiffusionXLPipeline":
         options["force_zeros_for_empty_prompt"] = index.get("force_zeros_for_empty_prompt", True)
     return cls(**parts, scheduler=None, **options)

@@ -1,0 +1,66 @@
+"""Options that must not change what comes out."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from editing.distillers import CDS, IDS
+from editing.errors import UserError
+from editing.priors import load_prior
+from editing.priors.tuning import Tuning, modules
+from samplers.random import make_generators
+from tests.conftest import tiny_tokenizer
+from tests.tiny_pipelines import save_sd3
+
+OPTIONS = [
+    Tuning(channels_last=True),
+    Tuning(gradient_checkpointing=True),
+    Tuning(attention="sliced"),
+    Tuning(cpu_offload=True),
+    Tuning(channels_last=True, gradient_checkpointing=True, cpu_offload=True),
+]
+
+
+@pytest.mark.parametrize("tuning", OPTIONS, ids=repr)
+@pytest.mark.parametrize("method", [IDS, CDS])
+def test_gradients_stay_the_same(tiny_sd: Path, tuning: Tuning, method: Any) -> None:
+    z = torch.randn(2, 4, 8, 12, generator=torch.Generator().manual_seed(0))
+
+    def gradient(prior: Any) -> torch.Tensor:
+        prompts = prior.pair(source="a cat", target="a pig")
+        return method(prior).distill(z, 0.9 * z, prompts, make_generators(0, range(2))).gradient
+
+    plain, tuned = (load_prior(tiny_sd, device="cpu", tuning=t) for t in (None, tuning))
+    expected, found = gradient(plain), gradient(tuned)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+    pictures = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(tuned.encode(pictures), plain.encode(pictures))
+
+
+def test_the_options_reach_the_network(tiny_sd: Path) -> None:
+    prior = load_prior(tiny_sd, device="cpu", tuning=OPTIONS[-1])
+    assert prior.network.is_gradient_checkpointing
+    assert prior.network.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    assert all(hasattr(module, "_hf_hook") for module in modules(prior))
+
+
+def test_a_transformer_has_no_sliced_attention(tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        folder = save_sd3(tmp_path / "tiny", tiny_tokenizer(16))
+    assert len(modules(load_prior(folder, device="cpu"))) == 5
+    with pytest.raises(UserError, match="SD3Transformer2DModel has no sliced attention"):
+        load_prior(folder, device="cpu", tuning=Tuning(attention="sliced"))
+
+
+def test_the_command_line(edit: Callable[..., Any], tmp_path: Path) -> None:
+    words = ["tuning.cpu_offload=true", "tuning.channels_last=true"]
+    assert edit(*words, "output=out").code == 0
+    for word, said in (
+        ("tuning.attention=flash", "is not one of sdpa, sliced"),
+        ("tuning.compile=3", "tuning.compile=3 cannot be used"),
+    ):
+        outcome = edit(word)
+        assert outcome.code == 2 and said in outcome.err

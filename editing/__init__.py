@@ -1,5 +1,17 @@
 """Image editing by score distillation.
 
+A distiller is a loss on latents, and latents come from pictures, whatever draws them:
+
+>>> import torch
+>>> from editing import IDS, load_prior
+>>> prior = load_prior("menagerie", device="cpu")
+>>> ids, prompts = IDS(prior), prior.pair(source="a cat", target="a pig")
+>>> original = torch.rand(1, 3, 64, 64)
+>>> rendered = original.clone().requires_grad_()
+>>> ids(prior.encode(rendered), prior.encode(original), prompts).backward()
+>>> rendered.grad.shape
+torch.Size([1, 3, 64, 64])
+
 The public names are imported when they are first used, so that ``import editing`` costs nothing.
 """
 

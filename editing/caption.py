@@ -201,24 +201,51 @@ def read_clip(folder: Path) -> "Clip":
     return Clip(folder)
 
 
+def find_clip(prior: Described, name: str) -> "Clip":
+    """The CLIP that a prior's folder brings, or else the one of the hub name or folder ``name``.
+
+    Raises:
+        UserError: if the latter is neither there nor can be downloaded.
+    """
+    if prior.folder and (prior.folder / "clip").is_dir():
+        return read_clip(prior.folder)
+    import huggingface_hub
+
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        wanted = ["*.json", "*.txt", "model.safetensors"]
+        try:
+            folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted))
+        except Exception as error:  # HTTP library, hub and file system: no common class
+            raise UserError(
+                f"The CLIP {name!r} is neither a folder nor can it be downloaded; "
+                "give another with early_stop.model=, or early_stop.patience=0."
+            ) from error
+    return read_clip(folder)
+
+
 class Clip:
-    """The CLIP model in a prior's folder: `clip/`, and `tokenizer/` if it has none of its own."""
+    """The CLIP model in a folder, or in the `clip/` of a prior's.
+
+    There it may lack a tokenizer of its own, and uses the prior's.
+    """
 
     def __init__(self, folder: Path) -> None:
         from transformers import CLIPModel
 
-        self.model = CLIPModel.from_pretrained(folder / "clip", use_safetensors=True).eval()
-        self.tokenizer = self.read_tokenizer(folder)
-        self.mean, self.std = _normalisation(folder / "clip" / "preprocessor_config.json")
+        own = folder / "clip" if (folder / "clip").is_dir() else folder
+        self.model = CLIPModel.from_pretrained(own, use_safetensors=True).eval()
+        self.tokenizer = self.read_tokenizer(folder, own)
+        self.mean, self.std = _normalisation(own / "preprocessor_config.json")
         self.cache: dict[str, Tensor] = {}
 
     @staticmethod
-    def read_tokenizer(folder: Path) -> Any:
-        """The tokenizer of CLIP's folder, or else the prior's."""
+    def read_tokenizer(folder: Path, own: Path) -> Any:
+        """The tokenizer of CLIP's own folder, or else the prior's."""
         from transformers import CLIPTokenizer
 
-        own = (folder / "clip" / "tokenizer_config.json").exists()
-        return CLIPTokenizer.from_pretrained(folder / ("clip" if own else "tokenizer"))
+        there = (own / "tokenizer_config.json").exists()
+        return CLIPTokenizer.from_pretrained(own if there else folder / "tokenizer")
 
     def embed_images(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B d"]:
         """Unit embeddings of the central squares of pictures in [0, 1]."""

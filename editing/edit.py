@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from editing.distillers.base import ScoreDistiller
@@ -59,6 +59,7 @@ class Step:
         gradient: the distiller's gradient at this step, (B, C, h, w).
         dtype: precision of the network.
         canvas: what is optimised, after the step.
+        stopped: which images change no more, (B,) on the CPU; a callback may set more of them.
     """
 
     step: int
@@ -67,6 +68,7 @@ class Step:
     gradient: Float[Tensor, "B C h w"]
     dtype: torch.dtype
     canvas: Canvas
+    stopped: Bool[Tensor, " B"]
 
     @property
     def latents(self) -> Tensor:
@@ -166,6 +168,7 @@ class DistillationEditor:
         optimizer = self.optimizer(canvas.tensors, lr=self.step_size)
         watchers = (NaNGuard(), *self.callbacks, *callbacks)
         records: list[dict[str, Any]] = []
+        still = torch.zeros(len(generators), dtype=torch.bool)
         with count_evaluations(prior) as evaluations:
 
             def finish(stopped: str | None = None) -> Edit:
@@ -185,7 +188,9 @@ class DistillationEditor:
                     confine(canvas.tensors, mask)
                 good = [tensor.detach().clone() for tensor in canvas.tensors]
                 optimizer.step()
-                state = Step(step, self.steps, drawn.t, drawn.gradient, prior.dtype, canvas)
+                if still.any():
+                    keep_rows(canvas.tensors, good, still)
+                state = Step(step, self.steps, drawn.t, drawn.gradient, prior.dtype, canvas, still)
                 try:
                     for watcher in watchers:
                         watcher.on_step(state)
@@ -199,6 +204,8 @@ class DistillationEditor:
                 records.append(
                     {"step": step, "t": drawn.t.tolist(), "gradient_norm": norms.tolist()}
                 )
+                if still.all():
+                    return finish(stopped=f"no gain at step {step} of {self.steps}")
             return finish()
 
 
@@ -209,6 +216,16 @@ def confine(tensors: Sequence[Tensor], mask: Float[Tensor, "B 1 H W"]) -> None:
             height, width = tensor.shape[-2:]
             area = F.adaptive_avg_pool2d(mask.to(tensor.grad), (height, width))
             tensor.grad.mul_(area)
+
+
+@torch.no_grad()
+def keep_rows(
+    tensors: Sequence[Tensor], before: Sequence[Tensor], rows: Bool[Tensor, " B"]
+) -> None:
+    """Set the rows of tensors whose dimension 0 is the image back to what they were."""
+    for tensor, kept in zip(tensors, before, strict=True):
+        if len(tensor) == len(rows):
+            tensor[rows.to(tensor.device)] = kept[rows.to(tensor.device)]
 
 
 class NaNGuard:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from editing import results
-from editing.caption import Caption, describe, source_prompt, unfamiliar, unknown_words
+from editing.caption import Caption, describe, find_clip, source_prompt, unfamiliar, unknown_words
 from editing.edit import Callback, DistillationEditor, Edit, Editor, Progress, Trace
 from editing.errors import NonFiniteError, UserError
 from editing.images import (
@@ -28,6 +28,7 @@ from editing.images import (
 )
 from editing.jobs import Job, find_jobs, read_jobs
 from editing.mask import Mask, pasted, preview
+from editing.plateau import Plateau
 from editing.priors import load_prior
 from editing.priors.tuning import Tuning
 from editing.prompts import escape_interpolation
@@ -243,9 +244,10 @@ class Session:
         trace = Trace(every=max(1, round(self.settings.steps / FRAMES)))
         mask = self.find_mask(batch, images)
         progress = Progress(_names(batch))
+        watchers: list[Callback] = [trace, progress, *self.watch_for_plateaus(batch, images)]
         try:
             with self.timed("edit"):
-                edit, back = self.run_editor(batch, images, (trace, progress), mask)
+                edit, back = self.run_editor(batch, images, watchers, mask)
         except NonFiniteError as error:
             self.keep(batch, images, error.last_good, trace, mask)
             raise
@@ -262,6 +264,18 @@ class Session:
             return None
         with self.timed("mask"):
             return self.mask([picture.path for picture in batch], images, self.prior)
+
+    def watch_for_plateaus(
+        self, batch: list[Picture], images: Float[Tensor, "B 3 H W"]
+    ) -> list[Callback]:
+        """What stops pictures early, if that is asked for."""
+        if self.settings.early_stop is None:
+            return []
+        options = dict(self.settings.early_stop)
+        clip = find_clip(self.prior, options.pop("model"))
+        sources = [picture.prompt for picture in batch]
+        targets = [picture.job.target for picture in batch]
+        return [Plateau(clip, images, sources, targets, **options)]
 
     def check_familiar(self, batch: list[Picture], images: Float[Tensor, "B 3 H W"]) -> None:
         """Warn of pictures that the prior cannot know."""

@@ -43,6 +43,7 @@ class Settings:
         batch_size: how many pictures are edited at once.
         device: as for `load_prior`.
         dtype: as for `load_prior`.
+        early_stop: arguments of `editing.plateau.Plateau` and its `model`, or None to go on.
         lora: file of weights to add to the model's, or None.
         lora_scale: factor of these weights.
         embedding: file of a word to teach the model, or None.
@@ -74,6 +75,7 @@ class Settings:
     batch_size: int
     device: str
     dtype: str
+    early_stop: dict[str, Any] | None
     lora: str | None
     lora_scale: float
     embedding: str | None
@@ -147,6 +149,7 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         batch_size=whole("batch_size", cfg.batch_size, least=1),
         device=str(cfg.device),
         dtype=str(cfg.dtype),
+        early_stop=early_stop(_mapping(cfg.early_stop)),
         lora=_given(cfg.lora),
         lora_scale=number("lora_scale", cfg.lora_scale, least=-math.inf),
         embedding=_given(cfg.embedding),
@@ -154,6 +157,16 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         mask=mask(_mapping(cfg.mask)),
         captioner=str(cfg.captioner),
     )
+
+
+def early_stop(fields: dict[str, Any]) -> dict[str, Any] | None:
+    """The checked fields of `early_stop`, None if no picture is to stop early."""
+    checked = fields | {
+        "patience": whole("early_stop.patience", fields["patience"], least=0),
+        "every": whole("early_stop.every", fields["every"], least=1),
+        "gain": number("early_stop.gain", fields["gain"], least=0.0),
+    }
+    return checked if checked["patience"] else None
 
 
 def tuning(fields: dict[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def world(tiny_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("world")
     shutil.copytree(tiny_sd / "tokenizer", folder / "tokenizer")
-    tokenizer = Clip.read_tokenizer(folder)
+    tokenizer = Clip.read_tokenizer(folder, folder / "clip")
     tower = {
         "hidden_size": 32,
         "intermediate_size": 64,

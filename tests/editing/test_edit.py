@@ -122,7 +122,8 @@ def test_the_message_names_the_t_of_the_image(tiny_prior: Any, images: torch.Ten
     canvas = Latents().start(tiny_prior, images)
     with torch.no_grad():
         canvas.tensors[0][2] = torch.inf
-    state = Step(4, 5, torch.tensor([11, 22, 33]), torch.zeros_like(z), torch.float16, canvas)
+    times, still = torch.tensor([11, 22, 33]), torch.zeros(3, dtype=torch.bool)
+    state = Step(4, 5, times, torch.zeros_like(z), torch.float16, canvas, still)
     with pytest.raises(NonFiniteError, match=r"result .* step 4 of 5, image 2 .*t = 33.*float16"):
         NaNGuard().on_step(state)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from editing.errors import UserError
 from editing.images import to_image
+from editing.paths import expanded
 from editing.priors.diffusion import DiffusionPrior
 
 BLIP = "Salesforce/blip-image-captioning-large"
@@ -211,7 +212,7 @@ def find_clip(prior: Described, name: str) -> "Clip":
         return read_clip(prior.folder)
     import huggingface_hub
 
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if not folder.is_dir():
         wanted = ["*.json", "*.txt", "model.safetensors"]
         try:
@@ -221,7 +222,11 @@ def find_clip(prior: Described, name: str) -> "Clip":
                 f"The CLIP {name!r} is neither a folder nor can it be downloaded; "
                 "give another with early_stop.model=, or early_stop.patience=0."
             ) from error
-    return read_clip(folder)
+    try:
+        return read_clip(folder)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"The CLIP in {folder} cannot be read: {reason}") from error
 
 
 class Clip:

@@ -157,7 +157,7 @@ class DistillationEditor:
             prompts: one pair per image, or one for all.
             generators: one per image; a result does not depend on the rest of its batch.
             callbacks: called after every step.
-            mask: factor of the gradient of latents and pixels, in [0, 1] and in pixels of the
+            mask: factor of every step of latents and pixels, in [0, 1] and in pixels of the
                 sources; latents are masked by how much of them is inside.
 
         Raises:
@@ -184,10 +184,10 @@ class DistillationEditor:
                     group["lr"] = self.step_size * self.schedule(progress)
                 optimizer.zero_grad()
                 target.backward(drawn.gradient)
-                if mask is not None:
-                    confine(canvas.tensors, mask)
                 good = [tensor.detach().clone() for tensor in canvas.tensors]
                 optimizer.step()
+                if mask is not None:
+                    confine(canvas.tensors, good, mask)
                 if still.any():
                     keep_rows(canvas.tensors, good, still)
                 state = Step(step, self.steps, drawn.t, drawn.gradient, prior.dtype, canvas, still)
@@ -209,13 +209,19 @@ class DistillationEditor:
             return finish()
 
 
-def confine(tensors: Sequence[Tensor], mask: Float[Tensor, "B 1 H W"]) -> None:
-    """Multiply the gradients of tensors (B, C, h, w) with a mask, brought to their size."""
-    for tensor in tensors:
-        if tensor.grad is not None and tensor.dim() == 4:
+@torch.no_grad()
+def confine(
+    tensors: Sequence[Tensor], before: Sequence[Tensor], mask: Float[Tensor, "B 1 H W"]
+) -> None:
+    """Multiply the last step of tensors (B, C, h, w) with a mask, brought to their size.
+
+    The step and not the gradient, which Adam would divide the mask out of.
+    """
+    for tensor, kept in zip(tensors, before, strict=True):
+        if tensor.dim() == 4:
             height, width = tensor.shape[-2:]
-            area = F.adaptive_avg_pool2d(mask.to(tensor.grad), (height, width))
-            tensor.grad.mul_(area)
+            area = F.adaptive_avg_pool2d(mask.to(tensor), (height, width))
+            tensor.copy_(torch.lerp(kept, tensor, area.expand_as(tensor)))
 
 
 @torch.no_grad()

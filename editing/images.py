@@ -13,6 +13,7 @@ from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
 from editing.errors import UserError
+from editing.paths import expanded
 
 # What Pillow decodes by itself; EPS, for one, would hand the file to Ghostscript.
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -39,7 +40,7 @@ def find_pictures(src: str) -> list[Path]:
     """
     if not src.strip():
         raise UserError("src is empty: give a picture, a folder or a glob, as in src=cat.png.")
-    path = Path(src).expanduser()
+    path = expanded(src)
     try:
         if path.is_dir():
             found = [p for p in path.iterdir() if _looks_like_picture(p)]

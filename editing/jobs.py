@@ -10,6 +10,7 @@ from typing import Any
 
 from editing.errors import UserError
 from editing.images import find_pictures, reason
+from editing.paths import expanded
 
 FIELDS = ("src", "target", "source")
 
@@ -35,10 +36,10 @@ def split_targets(text: str) -> list[str]:
     Raises:
         UserError: for a list with nothing in it, or an empty target in it.
     """
-    inside = re.fullmatch(r"\s*\[(.*)\]\s*", text, re.DOTALL)
+    inside = re.fullmatch(r"\s*\[([^][]*)\]\s*", text, re.DOTALL)
     if inside is None:
         return [text]
-    (row,) = csv.reader([inside[1]], skipinitialspace=True)
+    (row,) = csv.reader([" ".join(inside[1].split())], skipinitialspace=True)
     targets = [target.strip() for target in row]
     if not all(targets) or not targets:
         raise UserError(f"target={text} names an empty target: write target='[a pig, a cow]'.")
@@ -59,7 +60,7 @@ def read_jobs(name: str) -> list[Job]:
     Raises:
         UserError: naming the line, for what is missing, unknown or no picture.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
@@ -77,7 +78,7 @@ def read_jobs(name: str) -> list[Job]:
             if not values.get(key):
                 raise UserError(f"{where} has no {key}.")
         try:
-            found = find_pictures(str(path.parent / Path(values["src"]).expanduser()))
+            found = find_pictures(str(path.parent / expanded(values["src"])))
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
         jobs += [Job(each, values["target"], values.get("source") or None) for each in found]

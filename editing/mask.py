@@ -1,6 +1,5 @@
 """Where a picture may change: a picture of the area, or a word for it."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torchvision.transforms.functional import gaussian_blur
 from editing.caption import Described
 from editing.errors import UserError
 from editing.images import fit, read_picture, to_image
+from editing.paths import expanded, is_file
 
 CLIPSEG = "CIDAS/clipseg-rd64-refined"
 
@@ -59,22 +59,23 @@ class Mask:
             masks = torch.stack([drawn(self.area, path, images.shape[-2:]) for path in paths])
         else:
             masks = segment(images, self.area, prior, self.model)
+        masks = grown(masks, self.grow)
         for mask, path in zip(masks, paths, strict=True):
             if not mask.any():
                 what = "is black" if is_picture(self.area) else f"is not to be seen in {path.name}"
+                what += f" after mask.grow={self.grow}" if self.grow < 0 else ""
                 raise UserError(f"mask={self.area!r} {what}: nothing could change.")
-        return softened(grown(masks, self.grow), self.feather)
+        return softened(masks, self.feather)
 
 
 def is_picture(area: str) -> bool:
     """Whether a mask is meant as a file and not as a word."""
-    path = Path(area).expanduser()
-    return path.is_file() or (path.suffix != "" and " " not in area)
+    return is_file(area) or (Path(area).suffix != "" and " " not in area)
 
 
 def drawn(area: str, source: Path, size: Sequence[int]) -> Float[Tensor, "1 H W"]:
     """A mask that is a picture, brought to the size of the edit as its source is."""
-    mask, picture = read_picture(Path(area).expanduser()), read_picture(source)
+    mask, picture = read_picture(expanded(area)), read_picture(source)
     if mask.size != picture.size:
         raise UserError(
             f"mask={area} has {mask.width} x {mask.height} pixels and {source.name} "
@@ -119,8 +120,7 @@ def segment(
     A prior whose folder has ``segmenter/`` brings its own.
     """
     own = prior.folder / "segmenter" if prior.folder else None
-    network, tokenizer, mean, std = _load(str(own) if own and own.is_dir() else model)
-    side = network.config.vision_config.image_size
+    network, tokenizer, side, mean, std = _load(str(own) if own and own.is_dir() else model)
     pixels = F.interpolate(
         images.float().cpu(), (side, side), mode="bicubic", antialias=True, align_corners=False
     ).clamp(0, 1)
@@ -133,26 +133,26 @@ def segment(
 
 
 @lru_cache(maxsize=1)  # one run looks at many batches
-def _load(name: str) -> tuple[Any, Any, Tensor, Tensor]:
-    from transformers import CLIPSegForImageSegmentation, CLIPTokenizer
+def _load(name: str) -> tuple[Any, Any, int, Tensor, Tensor]:
+    """CLIPSeg, its tokenizer, and the side, mean and deviation of the pictures it takes."""
+    from transformers import AutoImageProcessor, CLIPSegForImageSegmentation, CLIPTokenizer
     from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
     folder = Path(name)
-    named = folder if (folder / "tokenizer_config.json").exists() else folder.parent / "tokenizer"
+    ours = folder.is_dir() and not (folder / "preprocessor_config.json").exists()
     try:
         network = CLIPSegForImageSegmentation.from_pretrained(name, use_safetensors=True).eval()
-        tokenizer = CLIPTokenizer.from_pretrained(named if folder.is_dir() else name)
+        tokenizer = CLIPTokenizer.from_pretrained(folder.parent / "tokenizer" if ours else name)
+        processor = None if ours else AutoImageProcessor.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise UserError(
             f"The segmenter {name!r} is neither a folder nor could it be downloaded: "
             "give a picture as the mask, or a model with mask.model=."
         ) from error
-    mean, std = list(OPENAI_CLIP_MEAN), list(OPENAI_CLIP_STD)
-    config = folder / "preprocessor_config.json"
-    if config.exists():
-        data = json.loads(config.read_text(encoding="utf-8"))
-        mean, std = data.get("image_mean", mean), data.get("image_std", std)
-    return network, tokenizer, torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
+    side = processor.size["height"] if processor else network.config.vision_config.image_size
+    mean = torch.tensor(processor.image_mean if processor else OPENAI_CLIP_MEAN)
+    std = torch.tensor(processor.image_std if processor else OPENAI_CLIP_STD)
+    return network, tokenizer, side, mean.view(3, 1, 1), std.view(3, 1, 1)
 
 
 def preview(source: Float[Tensor, "3 H W"], mask: Float[Tensor, "1 H W"]) -> Image.Image:

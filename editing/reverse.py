@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from editing.edit import Callback, DistillationEditor, Edit
-from editing.errors import UserError
+from editing.errors import NonFiniteError, UserError
 from editing.parameters import Latents
 from editing.parameters.latents import LatentCanvas
+from editing.schedules import Schedule
 from samplers.prior import Prior, PromptPair
 
 
@@ -42,6 +43,16 @@ class Replay:
 
 
 @dataclass(frozen=True)
+class Mirrored:
+    """A schedule from its end to its beginning."""
+
+    schedule: Schedule
+
+    def __call__(self, progress: float | int) -> float:
+        return self.schedule(1 - progress)
+
+
+@dataclass(frozen=True)
 class GivenLatents(Latents):
     """Starts at latents (B, C, h, w) instead of pictures."""
 
@@ -65,6 +76,7 @@ def there_and_back(
 
     Raises:
         UserError: if something else than latents is moved.
+        NonFiniteError: with the edit in ``last_good``, also if it is the way back that diverges.
     """
     if type(editor.parameters) is not Latents:
         raise UserError("reverse=true works with parameters=latents only.")
@@ -73,9 +85,19 @@ def there_and_back(
     there.noise, there.timesteps = noise, times
     edit = replace(editor, distiller=there)(sources, prompts, generators, callbacks, mask)
     back.noise, back.timesteps = Replay(noise), Replay(times)
-    returning = replace(editor, distiller=back, parameters=GivenLatents())
+    returning = replace(
+        editor,
+        distiller=back,
+        parameters=GivenLatents(),
+        steps=len(edit.records),
+        schedule=Mirrored(editor.schedule),
+    )
     swapped = PromptPair(source=prompts.target, target=prompts.source)
-    return edit, returning(edit.latents, swapped, generators, (), mask)
+    try:
+        return edit, returning(edit.latents, swapped, generators, (), mask)
+    except NonFiniteError as error:
+        error.last_good = edit
+        raise
 
 
 def psnr(x: Float[Tensor, "B 3 H W"], y: Float[Tensor, "B 3 H W"]) -> Float[Tensor, " B"]:

@@ -28,6 +28,9 @@ class Linear:
 
     final: float | int = 0.0
 
+    def __post_init__(self) -> None:
+        _check(final=self.final)
+
     def __call__(self, progress: float | int) -> float:
         return 1 + (self.final - 1) * progress
 
@@ -37,6 +40,9 @@ class Cosine:
     """From 1 to ``final`` along half a wave."""
 
     final: float | int = 0.0
+
+    def __post_init__(self) -> None:
+        _check(final=self.final)
 
     def __call__(self, progress: float | int) -> float:
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2
@@ -56,7 +62,18 @@ class Hump:
     fall: float | int = 2.0
     floor: float | int = 0.0
 
+    def __post_init__(self) -> None:
+        _check(rise=self.rise, fall=self.fall, floor=self.floor)
+        if self.rise == 0 or self.fall == 0:
+            raise ValueError("rise and fall must be positive")
+
     def __call__(self, progress: float | int) -> float:
         peak = self.rise / (self.rise + self.fall)
         most = peak**self.rise * (1 - peak) ** self.fall
         return max(self.floor, progress**self.rise * (1 - progress) ** self.fall / most)
+
+
+def _check(**values: float) -> None:
+    for name, value in values.items():
+        if not isinstance(value, float | int) or not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be a number of 0 or more, got {value!r}")

@@ -28,6 +28,7 @@ from editing.images import (
 )
 from editing.jobs import Job, find_jobs, read_jobs
 from editing.mask import Mask, pasted, preview
+from editing.paths import expanded
 from editing.plateau import Plateau
 from editing.priors import load_prior
 from editing.priors.tuning import Tuning
@@ -92,7 +93,7 @@ def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> N
     targets = list(dict.fromkeys(job.target for job in jobs))
     what = targets[0] if len(targets) == 1 else f"{len(targets)} targets"
     name = results.run_name(list(known), what, settings.method)
-    output = Path(settings.output or Path(settings.parent) / name).expanduser()
+    output = expanded(settings.output or Path(settings.parent) / name)
     named = settings.output is not None
     with (
         _memory_advice(),
@@ -159,6 +160,7 @@ def make_editor(settings: Settings, prior: Any) -> Editor:
         parameters = instantiate(settings.parameters)
         optimizer = instantiate(settings.optimizer)
         schedule = instantiate(settings.schedule)
+        optimizer([torch.zeros(1, requires_grad=True)], lr=settings.step_size)  # refuses now
     except (InstantiationException, TypeError, ValueError) as error:
         reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
         raise UserError(f"method={settings.method} cannot be set up: {reason}.") from error

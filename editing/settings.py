@@ -100,7 +100,7 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         UserError: naming the first option that cannot be used, its value, and what can.
     """
     fields = _mapping(cfg.method)
-    recommended = _mapping(cfg.prior).get("recommended") or {}
+    recommended = (_mapping(cfg.prior).get("recommended") or {}).get(method) or {}
     fields |= {
         key: value
         for key, value in recommended.items()
@@ -126,6 +126,9 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         raise UserError(f"jobs={jobs} brings its own {extra[0]}: leave {extra[0]}= out.")
     else:
         src = target = ""
+    stopping = early_stop(_mapping(cfg.early_stop))
+    if stopping and flag("reverse", cfg.reverse):
+        raise UserError("reverse=true needs every step: leave early_stop.patience at 0.")
     return Settings(
         src=src,
         target=target,
@@ -149,7 +152,7 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         batch_size=whole("batch_size", cfg.batch_size, least=1),
         device=str(cfg.device),
         dtype=str(cfg.dtype),
-        early_stop=early_stop(_mapping(cfg.early_stop)),
+        early_stop=stopping,
         lora=_given(cfg.lora),
         lora_scale=number("lora_scale", cfg.lora_scale, least=-math.inf),
         embedding=_given(cfg.embedding),
@@ -268,6 +271,7 @@ def _given(value: Any) -> str | None:
 
 
 def _mapping(cfg: Any) -> dict[str, Any]:
-    container = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(container, dict)
+    container = OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_dict(cfg) else cfg
+    if not isinstance(container, dict):
+        raise UserError(f"{cfg} is given where fields are needed, as in tuning.channels_last=true.")
     return {str(key): value for key, value in container.items()}

@@ -79,7 +79,8 @@ class FixedPointNoise:
         variable: what is moved, the noisy latent (the paper) or the noise (its Fig. S1).
         gradient: see above; only ``exact`` knows other distances and variables than the paper's.
         anderson: how many earlier iterates ``picard`` combines, 0 for none.
-        early_stop: an image whose residual no longer falls keeps the noise with the least.
+        early_stop: an image whose residual no longer falls keeps the noise with the least; what the
+            last iteration makes is not evaluated any more.
 
     Raises:
         ValueError: for a negative number of iterations, an unknown distance, variable or gradient,
@@ -95,7 +96,7 @@ class FixedPointNoise:
     early_stop: bool = False
 
     def __post_init__(self) -> None:
-        if self.iterations < 0:
+        if type(self.iterations) is not int or self.iterations < 0:
             raise ValueError(f"iterations must be 0 or more, got {self.iterations}")
         if self.distance not in get_args(Distance):
             raise ValueError(f"distance must be l2, l1 or ssim, got {self.distance!r}")
@@ -106,7 +107,11 @@ class FixedPointNoise:
             raise ValueError(f"gradient must be one of {names}, got {self.gradient!r}")
         if self.gradient != "exact" and (self.distance, self.variable) != ("l2", "z_t"):
             raise ValueError(f"gradient={self.gradient} takes distance=l2 and variable=z_t only")
-        if self.anderson < 0 or (self.anderson and self.gradient != "picard"):
+        if (
+            type(self.anderson) is not int
+            or self.anderson < 0
+            or (self.anderson and self.gradient != "picard")
+        ):
             raise ValueError("anderson must be 0 or more, and 0 unless gradient=picard")
 
     def __call__(

@@ -24,6 +24,7 @@ from benchmarks.menagerie.scene import TRAIN_SEEDS, Number, Scene, sample_scene
 from editing.results import to_json, write
 
 SHARD = 250  # scenes in a file
+WORLD = 2  # counts the versions of scenes and renderer, so that old shards are not taken for new
 
 
 def to_uint8(x: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
@@ -55,7 +56,7 @@ def shards(out: Path, count: int, size: int, first_seed: int = 0, workers: int =
         raise ValueError(f"Scenes to train on have seeds below {TRAIN_SEEDS.stop}: take fewer.")
     out.mkdir(parents=True, exist_ok=True)
     firsts = range(first_seed, first_seed + count, SHARD)
-    jobs = [(out / f"{size}px-{first:07d}.safetensors", first) for first in firsts]
+    jobs = [(out / f"world{WORLD}-{size}px-{first:07d}.safetensors", first) for first in firsts]
     missing = [(path, first) for path, first in jobs if not path.exists()]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(_shard, path, first, size) for path, first in missing]
@@ -84,12 +85,13 @@ def load_shards(
     Raises:
         FileNotFoundError: there are none of this size.
     """
-    paths = sorted(folder.glob(f"{size}px-*.safetensors"))[: limit and math.ceil(limit / SHARD)]
+    paths = sorted(folder.glob(f"world{WORLD}-{size}px-*.safetensors"))
+    paths = paths[: limit and math.ceil(limit / SHARD)]
     if not paths:
         raise FileNotFoundError(f"No {size}-pixel shards in {folder}: render them first.")
     parts = [safetensors.torch.load_file(path) for path in paths]
     data = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    firsts = [int(path.stem.split("-")[1]) for path in paths]
+    firsts = [int(path.stem.split("-")[2]) for path in paths]
     data["seed"] = torch.cat(
         [torch.arange(f, f + len(p["image"])) for f, p in zip(firsts, parts, strict=True)]
     )

@@ -57,6 +57,7 @@ def _record(out: Path, stage: str, progress: Progress, opts: Options) -> None:
         "scenes": opts.scenes,
         "size": opts.size,
         "seed": opts.seed,
+        "start": opts.start,
         "device": opts.device,
         "torch": torch.__version__,
         "date": time.strftime("%Y-%m-%d"),

@@ -82,7 +82,8 @@ def make_editor(method: str, opts: SuiteOptions) -> DistillationEditor:
     if opts.guidance:
         words.append(f"guidance={opts.guidance}")
     with initialize_config_module("conf", version_base="1.3"):
-        settings = read_settings(compose("config", words), method, "menagerie", given=())
+        given = [word.partition("=")[0] for word in words]
+        settings = read_settings(compose("config", words), method, "menagerie", given)
     prior = load_prior(settings.model, dtype=settings.dtype)
     editor = session.make_editor(settings, prior)
     assert isinstance(editor, DistillationEditor)

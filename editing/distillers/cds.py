@@ -50,6 +50,8 @@ class CDS(ScoreDistiller):
         self.modules: Sequence[nn.Module] = prior.self_attention  # type: ignore[attr-defined]
         self.weight, self.temperature = float(weight), float(temperature)
         self.patches, self.patch_sizes = patches, tuple(patch_sizes)
+        if patches < 1 or not self.patch_sizes or min(self.patch_sizes) < 1:
+            raise ValueError("patches and patch_sizes must be 1 or more")
 
     def gradient(
         self,
@@ -97,6 +99,7 @@ class CDS(ScoreDistiller):
         for x, y in zip(of_target, of_source, strict=True):
             grids = [as_grid(features, size) for features in (x.float(), y.float())]
             for side in self.patch_sizes:
+                side = min(side, *grids[0].shape[-2:])
                 key, query = (F.avg_pool2d(grid, side).flatten(2).mT for grid in grids)
                 drawn = draw_patches(key.shape[1], self.patches, generators).to(key.device)
                 rows = drawn[..., None].expand(-1, -1, key.shape[2])

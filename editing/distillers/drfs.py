@@ -18,8 +18,9 @@ class DRFS(ScoreDistiller):
 
     z'_t = a z' + s e + eta_t s (z' - z), and the gradient is V(z'_t, y') - V(z_t, y) + (1 - eta_t)
     (z' - z), where V = E - z_{0|t} is the velocity of a rectified flow, whatever the prior
-    predicts. eta_t = 0 is DDS weighted with (a + s) / a, and eta_t = 1 is FlowEdit. Costs 4 network
-    evaluations per image.
+    predicts. eta_t = 0 is DDS weighted with (a + s) / a, and eta_t = 1 is FlowEdit. t falls with
+    the ``progress`` of a call, which a loop of one's own must hand over: without it, t stays at its
+    highest. Costs 4 network evaluations per image.
 
     Args:
         prior: see :class:`ScoreDistiller`, as ``noise`` is.
@@ -27,7 +28,7 @@ class DRFS(ScoreDistiller):
         guidance: of the target's velocity.
         source_guidance: of the source's; the target's if left out.
         shift: eta, from 0 to 1.
-        growing: whether eta_t grows with t, as eta t / T; else it is eta.
+        growing: whether eta_t grows as t falls, as eta (1 - t / T); else it is eta.
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class DRFS(ScoreDistiller):
             prior, source, t, prompts.source, guidance=guidance, generators=generators
         )
         alpha, sigma = prior.alpha_sigma(t)
-        time = t.to(target) / prior.num_timesteps if self.growing else torch.ones_like(t)
-        shift = self.shift * time[:, None, None, None]
+        time = t.to(target) / prior.num_timesteps
+        shift = self.shift * (1 - time if self.growing else torch.ones_like(time))
+        shift = shift[:, None, None, None]  # c_t of DVRF, over t
         z_t = alpha * source + sigma * noise
         z_t_target = alpha * target + sigma * noise + shift * sigma * (target - source)
 

@@ -36,6 +36,8 @@ class NFSD(ScoreDistiller):
         **options: Any,
     ) -> None:
         super().__init__(prior, **options)
+        if not isinstance(negative, str):
+            raise ValueError(f"negative must be a prompt, got {negative!r}")
         self.negative, self.threshold = negative, float(threshold)
 
     @cached_property

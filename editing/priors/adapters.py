@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from editing.errors import UserError
+from editing.paths import expanded, is_file
 
 
 def read_adapter(path: str | Path) -> dict[str, Tensor]:
@@ -15,8 +16,8 @@ def read_adapter(path: str | Path) -> dict[str, Tensor]:
     Raises:
         UserError: if there is no such file, or it is pickled or damaged.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
+    file = expanded(path)
+    if not is_file(file):
         raise UserError(f"There is no adapter at {str(path)!r}: give a .safetensors file.")
     if file.suffix != ".safetensors":
         raise UserError(
@@ -35,19 +36,22 @@ def apply_lora(pipeline: Any, path: str | Path, scale: float | int) -> None:
     Raises:
         UserError: if peft is not installed, or the LoRA was made for another kind of model.
     """
-    state = read_adapter(path)
+    read_adapter(path)
+    file = expanded(path)
     try:
         import peft  # noqa: F401
     except ImportError as error:
         raise UserError("A LoRA needs the package peft: pip install peft.") from error
     try:
-        pipeline.load_lora_weights(state)
+        # From the file, and not its tensors: the file says what they are to be scaled by.
+        pipeline.load_lora_weights(str(file.parent), weight_name=file.name, use_safetensors=True)
         # What matches no layer is left out without a word.
         fits = any(
             "lora_A" in name for part in _modules(pipeline) for name, _ in part.named_modules()
         )
         if fits:
-            pipeline.fuse_lora(lora_scale=float(scale))
+            parts = [part for part in pipeline._lora_loadable_modules if hasattr(pipeline, part)]
+            pipeline.fuse_lora(components=parts, lora_scale=float(scale))
         pipeline.unload_lora_weights()
     except Exception as error:  # diffusers, peft and torch: no common class
         reason = (str(error).splitlines() or [type(error).__name__])[0]

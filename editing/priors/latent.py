@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from editing.paths import expanded
 from samplers.prior import Condition, Prior, record_evaluations
 
 
@@ -155,7 +156,7 @@ class LatentPrior(Prior):
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
         for path in self.adapters:
-            digest.update(hashlib.sha256(path.expanduser().read_bytes()).digest())
+            digest.update(hashlib.sha256(expanded(path).read_bytes()).digest())
         return digest.hexdigest()
 
 

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module, resources
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from editing.errors import UserError
+from editing.paths import expanded
 from editing.priors.adapters import apply_embedding, apply_lora
 from editing.priors.diffusion import DiffusionPrior, SDXLPrior
 from editing.priors.flow import FluxPrior, SD3Prior
@@ -274,9 +274,7 @@ def find_folder(name_or_path: str | Path) -> Path:
         return folder
     if name in models:
         return download(models[name]["hub"])
-    folder = Path(name)
-    with suppress(RuntimeError):  # ~somebody who does not exist
-        folder = folder.expanduser()
+    folder = expanded(name)
     if folder.is_dir():
         return folder.resolve()
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):

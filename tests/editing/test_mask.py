@@ -27,7 +27,7 @@ def square() -> torch.Tensor:
     return area
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
 def test_latents_outside_do_not_move(
     tiny_prior: Any, images: torch.Tensor, square: torch.Tensor, optimizer: Any
 ) -> None:
@@ -62,6 +62,17 @@ def test_half_a_latent_moves_half_as_far(gaussian_prior: Any) -> None:
     expected = whole.clone()
     expected[:, :, :3, 0] *= 0.5
     torch.testing.assert_close(part, expected)
+
+
+def test_a_faint_mask_slows_adam_down_too(gaussian_prior: Any) -> None:
+    pictures = torch.full((1, 3, 4, 6), 0.5)
+    prompts = gaussian_prior.pair(source="a cat", target="a pig")
+    editor = DistillationEditor(
+        DDS(gaussian_prior), steps=1, step_size=0.01, optimizer=torch.optim.Adam
+    )
+    edit = editor(pictures, prompts, make_generators(0, [0]), mask=torch.full((1, 1, 4, 6), 0.25))
+    moved = (edit.latents - gaussian_prior.encode(pictures)).abs()
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.0025), rtol=1e-3, atol=0)
 
 
 def test_growing_narrowing_and_softening() -> None:
@@ -141,6 +152,7 @@ def test_what_is_wrong_with_a_mask_is_said(
         (["mask=none.png"], "There is no picture"),
         (["mask=small.png"], "40 x 32 pixels and cat.png 48 x 32"),
         (["mask=black.png"], "is black: nothing could change"),
+        (["mask=mask.png", "mask.grow=-20"], "after mask.grow=-20: nothing could change"),
         (["mask=mask.png", "mask.feather=-1"], "mask.feather=-1"),
         (["mask=mask.png", "mask.grow=1.5"], "mask.grow=1.5"),
         (["mask=mask.png", "mask.paste=3"], "mask.paste=3"),

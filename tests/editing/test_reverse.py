@@ -11,9 +11,10 @@ from PIL import Image
 
 from editing.distillers import DDS, IDS, SDS
 from editing.edit import DistillationEditor
-from editing.errors import UserError
+from editing.errors import NonFiniteError, UserError
 from editing.parameters import Pixels
 from editing.reverse import psnr, there_and_back
+from editing.schedules import Linear
 from samplers.random import make_generators
 
 
@@ -87,3 +88,33 @@ def test_the_command_line(edit: Callable[..., Any], tmp_path: Path) -> None:
     refused = edit("reverse=true", "parameters=pixels", "output=pixels")
     assert refused.code == 2 and "parameters=latents only" in refused.err
     assert not (tmp_path / "pixels").exists()
+    refused = edit("reverse=true", "early_stop.patience=1")
+    assert refused.code == 2 and "early_stop.patience at 0" in refused.err
+
+
+def test_a_way_back_that_diverges_keeps_the_edit(mixture_prior: Any, square: torch.Tensor) -> None:
+    class Breaks(DDS):
+        calls = 0
+
+        def gradient(self, target: torch.Tensor, *args: Any) -> torch.Tensor:
+            Breaks.calls += 1
+            found = super().gradient(target, *args)
+            return found * float("nan") if Breaks.calls == 5 else found
+
+    prompts = mixture_prior.pair(source="a cat", target="a pig")
+    editor = DistillationEditor(Breaks(mixture_prior), steps=3)
+    with pytest.raises(NonFiniteError) as stopped:
+        there_and_back(editor, square, prompts, make_generators(0, range(3)))
+    plain = DistillationEditor(DDS(mixture_prior), steps=3)
+    expected = plain(square, prompts, make_generators(0, range(3))).latents
+    assert torch.equal(stopped.value.last_good.latents, expected)
+
+
+def test_the_schedule_is_run_backwards(mixture_prior: Any, square: torch.Tensor) -> None:
+    """The way there ends with a step of size 0, so the way back begins with one."""
+    prompts = mixture_prior.pair(source="a cat", target="a pig")
+    editor = DistillationEditor(DDS(mixture_prior), steps=2, schedule=Linear())
+    _, back = there_and_back(editor, square, prompts, make_generators(0, range(3)))
+    once = DistillationEditor(DDS(mixture_prior), steps=1)
+    _, alone = there_and_back(once, square, prompts, make_generators(0, range(3)))
+    assert torch.equal(back.latents, alone.latents)

@@ -206,12 +206,14 @@ def test_defaults_of_the_prior_lie_between_command_line_and_method(
     monkeypatch.setattr(session, "edit_pictures", lambda settings, *rest: seen.append(settings))
     conf = tmp_path / "extra" / "prior"
     conf.mkdir(parents=True)
-    (conf / "mine.yaml").write_text("folder: x\nrecommended: {guidance: 3, steps: 7}\n")
+    (conf / "mine.yaml").write_text("folder: x\nrecommended: {ids: {guidance: 3, steps: 7}}\n")
     base = ["--config-dir", str(tmp_path / "extra"), "src=a", "target=b", "prior=mine"]
     for words in ([], ["method.guidance=4", "method.steps=8"], ["guidance=5", "steps=9"]):
         assert main([*base, *words]) == 0
     assert [(s.guidance, s.steps) for s in seen] == [(3, 7), (4, 8), (5, 9)]
     assert all(s.distiller["guidance"] == s.guidance for s in seen)
+    assert main([*base, "method=pds"]) == 0
+    assert (seen[-1].guidance, seen[-1].steps) == (100, 200), "of another method it says nothing"
 
 
 # --- captions and warnings -----------------------------------------------------------------------

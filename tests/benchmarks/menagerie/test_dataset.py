@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from benchmarks.menagerie.dataset import draw, load_shards, main, shards, to_uint8
+from benchmarks.menagerie.dataset import WORLD, draw, load_shards, main, shards, to_uint8
 from benchmarks.menagerie.render import FIELD_OF_VIEW, render
 from benchmarks.menagerie.scene import Scene, sample_scene
 from benchmarks.menagerie.sdf import FAR
@@ -35,7 +35,9 @@ def test_draw_batches_without_a_trace(scenes: list[Scene]) -> None:
 @pytest.mark.usefixtures("small_shards")
 def test_shards_are_written_once_and_load_in_order(tmp_path: Path) -> None:
     paths = shards(tmp_path / "new" / "renders", 3, 16, workers=2)
-    assert [p.name for p in paths] == ["16px-0000000.safetensors", "16px-0000002.safetensors"]
+    assert [p.name for p in paths] == [
+        f"world{WORLD}-16px-000000{first}.safetensors" for first in (0, 2)
+    ]
     assert [p.name for p in sorted(paths[0].parent.iterdir())] == [p.name for p in paths]
     stamps = [p.stat().st_mtime_ns for p in paths]
     paths[1].unlink()

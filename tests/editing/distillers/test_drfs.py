@@ -53,6 +53,21 @@ def test_with_the_whole_shift_it_is_flowedit(mixture_prior: Any) -> None:
     torch.testing.assert_close(drawn.gradient, expected, atol=1e-5, rtol=0)
 
 
+def test_the_shift_grows_as_t_falls(mixture_prior: Any) -> None:
+    """At the beginning of a run it is nearly DDS, at its end nearly FlowEdit."""
+    target, source = latents(1, 1), latents(1, 2)
+    prompts = mixture_prior.pair(source="a cat", target="a pig")
+
+    def gradient(t: int, **options: Any) -> torch.Tensor:
+        times = UniformTimesteps(t / 1000, (t + 1) / 1000)
+        drfs = DRFS(mixture_prior, timesteps=times, **options)
+        return drfs.distill(target, source, prompts, make_generators(0, [0])).gradient
+
+    for t, shift in ((990, 0.01), (20, 0.98), (500, 0.5)):
+        expected = gradient(t, shift=shift, growing=False)
+        torch.testing.assert_close(gradient(t), expected, atol=1e-9, rtol=1e-9)
+
+
 def test_time_falls_during_the_run(mixture_prior: Any) -> None:
     z, prompts = latents(2), mixture_prior.pair(source="a cat", target="a pig")
     drfs = DRFS(mixture_prior)

@@ -16,7 +16,8 @@ from torch import Tensor
 from editing.errors import UserError
 from editing.images import to_image
 from editing.paths import expanded
-from editing.priors.diffusion import DiffusionPrior
+from samplers.prior import Prior
+from samplers.random import make_generators, randn
 
 BLIP = "Salesforce/blip-image-captioning-large"
 LITTLE = {"a", "an", "the", "of", "in", "on", "at", "with"}
@@ -66,25 +67,37 @@ def describe(
     return [Caption(text) for text in _blip(images, captioner)]
 
 
-def _grammar_file(prior: Described) -> dict[str, Any]:
+def _grammar_file(prior: Any) -> dict[str, Any]:
     """What the prior's `grammar.json` says; nothing if there is none."""
-    path = prior.folder / "grammar.json" if prior.folder else None
+    folder = getattr(prior, "folder", None)
+    path = folder / "grammar.json" if folder else None
     return json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else {}
 
 
-def unfamiliar(images: Float[Tensor, "B 3 H W"], prior: DiffusionPrior) -> list[bool]:
+def unfamiliar(images: Float[Tensor, "B 3 H W"], prior: Prior) -> list[bool]:
     """Whether each picture (values in [0, 1]) is unlike anything the prior was trained on.
 
-    Known only for a prior whose `grammar.json` says how well its VAE reconstructs its own world:
-    `"familiar": {"reconstruction_psnr": dB}` is what a familiar picture reaches.
+    Known only for a prior whose `grammar.json` says how strange its own world is to it at the most:
+    `"familiar": {"strangeness": number}`.
     """
-    least = _grammar_file(prior).get("familiar", {}).get("reconstruction_psnr")
-    if least is None:
+    most = _grammar_file(prior).get("familiar", {}).get("strangeness")
+    if most is None:
         return [False] * len(images)
-    with torch.no_grad():
-        error = prior.decode(prior.encode(images)).float().cpu() - images.float().cpu()
-    psnr = -10 * error.square().flatten(1).mean(dim=1).clamp(min=1e-10).log10()
-    return (psnr < least).tolist()
+    return (strangeness(images, prior) > most).tolist()
+
+
+@torch.no_grad()
+def strangeness(images: Float[Tensor, "B 3 H W"], prior: Prior) -> Float[Tensor, " B"]:
+    """Mean squared error of the noise that a prior finds in pictures, without a prompt, at T / 5.
+
+    The same noise for every picture, so that a picture's number is its own.
+    """
+    z = prior.encode(images.to(prior.device))
+    t = torch.full((len(z),), prior.num_timesteps // 5)
+    noise = randn(z.shape, make_generators(0, [0] * len(z)), z.device)
+    alpha, sigma = prior.alpha_sigma(t)
+    found = prior.predict_noise(alpha * z + sigma * noise, t.to(z.device), prior.null(len(z)))
+    return (found - noise).square().flatten(1).mean(1).cpu()
 
 
 def unknown_words(text: str, prior: Described) -> dict[str, str]:

@@ -28,7 +28,8 @@ from benchmarks.menagerie.captions import caption, grammar, names, one_slot_capt
 from benchmarks.menagerie.dataset import draw, load_shards
 from benchmarks.menagerie.fit import Plan, Progress, fit
 from benchmarks.menagerie.scene import COATS, OWN_COAT, SPECIES, VALIDATION_SEEDS, sample_scene
-from editing.caption import Grammar, best_choices, read_clip
+from editing.caption import Grammar, best_choices, read_clip, strangeness
+from editing.priors import load_prior
 from editing.results import to_json, write
 
 EMBEDDED = Path(__file__).parents[2] / "editing" / "priors" / "menagerie"
@@ -300,22 +301,7 @@ def train_vae(options: Options, out: Path, minutes: float) -> Progress:
     latents = _latents(trained, world).float()
     models.normalise_latents(trained, latents.mean((0, 1, 3, 4)), latents.std((0, 1, 3, 4)))
     half(trained, out / "vae")
-    _record_familiar(trained, options, out)
     return progress
-
-
-@torch.no_grad()
-def _record_familiar(vae: AutoencoderKL, options: Options, out: Path) -> None:
-    """Notes in `grammar.json` how well renders are reconstructed at the least.
-
-    The runner warns of a picture that fares worse: it is not of this world.
-    """
-    scenes = [sample_scene(seed) for seed in VALIDATION_SEEDS[:128]]
-    x = draw(scenes, options.size)["image"].float() / 255
-    y = vae.cpu().float().decode(vae.encode(2 * x - 1).latent_dist.mean).sample / 2 + 0.5
-    psnr = -10 * (y.clamp(0, 1) - x).square().mean((1, 2, 3)).log10()
-    least = round(float(psnr.min()), 1)
-    _update_json(out / "grammar.json", {"familiar": {"reconstruction_psnr": least}})
 
 
 def _kept_latents(vae: AutoencoderKL, world: World, options: Options, out: Path) -> Tensor:
@@ -408,4 +394,7 @@ def train_unet(options: Options, out: Path, minutes: float) -> Progress:
     trained, progress = fit_stage("unet", model, loss, plan, options, base, judge)
     assert isinstance(trained, UNet2DConditionModel)
     half(trained, out / "unet")
+    # The runner warns of a picture that is stranger to the model than its own world ever is.
+    most = strangeness(pictures.cpu(), load_prior(out, device="cpu")).max()
+    _update_json(out / "grammar.json", {"familiar": {"strangeness": round(float(most), 3)}})
     return progress

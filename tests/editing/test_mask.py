@@ -13,7 +13,6 @@ from editing import mask as mask_module
 from editing.distillers import DDS, SDS
 from editing.edit import DistillationEditor
 from editing.errors import UserError
-from editing.images import to_image
 from editing.mask import Mask, grown, is_picture, pasted, softened
 from editing.parameters import Latents, Pixels
 from samplers.random import make_generators
@@ -178,6 +177,12 @@ def test_the_embedded_segmenter_finds_the_animal() -> None:
     true = made.animal > 0.5
     overlap = ((found > 0.5) & true).sum() / ((found > 0.5) | true).sum()
     assert overlap > 0.6
-    assert to_image(made.image[0]).size == (64, 64)
-    with pytest.raises(UserError, match="'the penguin' is not to be seen"):
-        Mask("the penguin")([Path("pig.png")], made.image, Embedded())
+
+
+def test_a_word_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nowhere:
+        folder = None
+
+    monkeypatch.setattr(mask_module, "segment", lambda images, *rest: 0 * images[:, :1])
+    with pytest.raises(UserError, match="'the penguin' is not to be seen in"):
+        Mask("the penguin")([Path("pig.png")], torch.rand(1, 3, 8, 8), Nowhere())

@@ -258,8 +258,8 @@ def test_a_picture_unlike_the_models_world_is_warned_about(
 ) -> None:
     folder = shutil.copytree(tiny_sd, tmp_path / "model")
     grammar = {"template": "a {species}", "slots": {"species": ["cat"]}}
-    for least, warned in ((60.0, True), (-60.0, False)):
-        grammar["familiar"] = {"reconstruction_psnr": least}
+    for most, warned in ((0.0, True), (1e6, False)):
+        grammar["familiar"] = {"strangeness": most}
         (folder / "grammar.json").write_text(json.dumps(grammar))
         outcome = edit(f"prior={folder}", "method=dds")
         assert outcome.code == 0, outcome.err

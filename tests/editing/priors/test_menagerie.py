@@ -83,7 +83,10 @@ def test_the_command_of_the_readme(
     result = json.loads((tmp_path / "results/cat-a_pig-ids/result.json").read_text())
     assert result["warnings"] == []
     recommended = named_models()["menagerie"]["recommended"]
-    assert (result["guidance"], result["model"]["name"]) == (recommended["guidance"], "menagerie")
+    assert (result["guidance"], result["model"]["name"]) == (
+        recommended["ids"]["guidance"],
+        "menagerie",
+    )
     assert result["network_evaluations"] == {"forward": 2 * 10, "backward": 2 * 6}
     assert Image.open(tmp_path / "results/cat-a_pig-ids/edited.png").size == (64, 64)
 

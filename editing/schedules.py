@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 @runtime_checkable
@@ -73,7 +73,7 @@ class Hump:
         return max(self.floor, progress**self.rise * (1 - progress) ** self.fall / most)
 
 
-def _check(**values: float) -> None:
+def _check(**values: Any) -> None:
     for name, value in values.items():
         if not isinstance(value, float | int) or not 0 <= value < math.inf:
             raise ValueError(f"{name} must be a number of 0 or more, got {value!r}")

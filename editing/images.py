@@ -179,7 +179,10 @@ def fit(image: Image.Image, size: int, multiple: int) -> Image.Image:
     width, height = fitted_size(*image.size, size, multiple)
     scale = min(image.width / width, image.height / height)
     box_width, box_height = width * scale, height * scale
-    left, top = (image.width - box_width) / 2, (image.height - box_height) / 2
+    # rounding may make the box larger than the picture by next to nothing
+    left, top = (
+        max(0.0, x) for x in ((image.width - box_width) / 2, (image.height - box_height) / 2)
+    )
     box = (left, top, min(left + box_width, image.width), min(top + box_height, image.height))
     return image.resize((width, height), Image.Resampling.LANCZOS, box=box)
 

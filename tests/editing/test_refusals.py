@@ -51,7 +51,7 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "hump": (("schedule=hump", "schedule.rise=0"), "rise and fall must be positive"),
     "schedule field": (("schedule=linear", "schedule.final=abc"), "abc"),
     "rising schedule": (("schedule=linear", "schedule.final=-1"), "-1"),
-    "negative prompt": (("method=nfsd", "method.negative=null"), "negative must be a prompt"),
+    "negative prompt": (("method=nfsd", "method.negative=null"), "negative"),
     "no patches": (("method=cds", "method.patches=0"), "patches"),
     "bare tuning": (("tuning=cpu_offload",), "cpu_offload"),
     "unknown home": (("src=~nobody-here/cat.png",), "~nobody-here"),

@@ -121,7 +121,14 @@ class Places:
         mix = 0.5 + (0.30 * coarse + 0.35 * fine * fade) * self._grain[..., None]
         color = torch.lerp(self._dark.expand_as(p), self._ground.expand_as(p), mix.clamp(0, 1))
         color = color * self._cast
-        return self._sea(p, coarse, self._road(p, self._ripples(p, self._planks(p, color))))
+        for place, change in (
+            ("room", self._planks),
+            ("desert", self._ripples),
+            ("street", self._road),
+        ):
+            if self._is[place].any():
+                color = change(p, color)
+        return self._sea(p, coarse, color) if self._is["beach"].any() else color
 
     def _planks(self, p: Tensor, color: Tensor) -> Tensor:
         """The floor of the room has seams, and each plank its tone."""
@@ -183,12 +190,19 @@ class Places:
         ridge = torch.where(self._is["beach"][..., None], torch.zeros_like(ridge), ridge)
         hills = torch.sigmoid((ridge - height) * 220)
         sky = torch.lerp(sky, self._hills.expand_as(sky), hills)
-        night = torch.maximum(sky, self._stars_and_moon(around, height))
-        sky = torch.where(self._is["night"][..., None], night, sky)
-        sky = torch.where(self._is["sunset"][..., None], self._low_sun(sky, around, height), sky)
-        sky = torch.where(self._is["forest"][..., None], self._trunks(sky, around, height), sky)
-        sky = torch.where(self._is["street"][..., None], self._houses(sky, around, height), sky)
+        for place, change in (
+            ("night", self._night),
+            ("sunset", self._low_sun),
+            ("forest", self._trunks),
+            ("street", self._houses),
+        ):
+            there = self._is[place][..., None]
+            if there.any():
+                sky = torch.where(there, change(sky, around, height), sky)
         return sky * (1 + 0.3 * (self._cast - 1))
+
+    def _night(self, sky: Tensor, around: Tensor, height: Tensor) -> Tensor:
+        return torch.maximum(sky, self._stars_and_moon(around, height))
 
     def _low_sun(self, sky: Tensor, around: Tensor, height: Tensor) -> Tensor:
         """The setting sun, half behind the hills."""

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from editing import results
+from editing.build import load_model, make_editor
 from editing.caption import Caption, describe, find_clip, source_prompt, unfamiliar, unknown_words
 from editing.edit import Callback, DistillationEditor, Edit, Editor, Progress, Trace
 from editing.errors import NonFiniteError, UserError
@@ -30,9 +30,7 @@ from editing.jobs import Job, find_jobs, read_jobs
 from editing.mask import Mask, pasted, preview
 from editing.paths import expanded
 from editing.plateau import Plateau
-from editing.priors import load_prior
-from editing.priors.tuning import Tuning
-from editing.prompts import escape_interpolation
+from editing.records import config_yaml, effective, run_record
 from editing.reverse import psnr, there_and_back
 from editing.settings import Settings, fitting_size
 from samplers.random import make_generators
@@ -99,7 +97,7 @@ def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> N
         _memory_advice(),
         results.claimed_folder(output, named=named, overwrite=settings.overwrite) as folder,
     ):
-        prior = _load(settings)
+        prior = load_model(settings)
         size = fitting_size(settings.size, prior)
         sizes = [fitted_size(*original, size, prior.size_multiple) for original in originals]
         files = results.picture_files(_file_names(jobs), settings.reverse)
@@ -112,7 +110,7 @@ def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> N
             raise KeyboardInterrupt(session.interrupted(len(pictures))) from None
         finally:
             if session.finished:
-                session.write_records(config | _effective(settings, config, size), command)
+                session.write_records(config | effective(settings, config, size), command)
     session.print_summary()
 
 
@@ -126,47 +124,6 @@ def _memory_advice() -> Iterator[None]:
             "The model and the pictures do not fit into the memory of the device: "
             "try batch_size=1, a smaller size, or dtype=bf16."
         ) from error
-
-
-def _load(settings: Settings) -> Any:
-    import transformers
-
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()  # of reading files, a second at most
-    prior = load_prior(
-        settings.model,
-        settings.device,
-        settings.dtype,
-        lora=settings.lora,
-        lora_scale=settings.lora_scale,
-        embeddings=[settings.embedding] if settings.embedding else [],
-        tuning=Tuning(**settings.tuning),
-    )
-    prior.name = settings.prior
-    return prior
-
-
-def make_editor(settings: Settings, prior: Any) -> Editor:
-    """The editor that the settings describe.
-
-    Raises:
-        UserError: if the method does not take one of its options.
-    """
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
-    try:
-        distiller = instantiate(settings.distiller)(prior)
-        parameters = instantiate(settings.parameters)
-        optimizer = instantiate(settings.optimizer)
-        schedule = instantiate(settings.schedule)
-        optimizer([torch.zeros(1, requires_grad=True)], lr=settings.step_size)  # refuses now
-    except (InstantiationException, TypeError, ValueError) as error:
-        reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
-        raise UserError(f"method={settings.method} cannot be set up: {reason}.") from error
-    return DistillationEditor(
-        distiller, parameters, settings.steps, settings.step_size, optimizer, schedule
-    )
 
 
 def batches(pictures: Sequence[Picture], batch_size: int) -> Iterator[list[Picture]]:
@@ -380,33 +337,16 @@ class Session:
 
     def write_records(self, config: dict[str, Any], command: str) -> None:
         """Write `config.yaml`, and `result.json` as the last file of the run."""
-        yaml = OmegaConf.to_yaml(OmegaConf.create(_escaped(config)))
-        _write(self.folder / results.CONFIG, yaml.encode(errors="backslashreplace"))
-        prior, settings = self.prior, self.settings
-        seconds = self.seconds | {"total": self.total}
-        record = {
-            "software": results.software(),
+        _write(self.folder / results.CONFIG, config_yaml(config))
+        done = {
             "status": self.status,
             "command": command,
-            "method": settings.method,
-            "steps": settings.steps,
-            "guidance": settings.guidance,
-            "seed": settings.seed,
-            "model": {
-                "name": prior.name,
-                "folder": str(prior.folder),
-                "adapters": [str(path) for path in prior.adapters],
-                "sha256": prior.model_hash(),
-            },
-            "device": str(prior.device),
-            "dtype": str(prior.dtype).removeprefix("torch."),
             "pictures": [self.finished[index] for index in sorted(self.finished)],
             "network_evaluations": {"forward": self.forward, "backward": self.backward},
-            "seconds": {what: round(value, 3) for what, value in seconds.items()},
+            "seconds": self.seconds | {"total": self.total},
             "warnings": self.warnings,
-            "versions": results.versions(),
-            "git_revision": results.git_revision(),
         }
+        record = run_record(self.settings, self.prior, done)
         _write(self.folder / results.RESULT, results.to_json(record))
 
     def interrupted(self, count: int) -> str:
@@ -432,13 +372,6 @@ def _write(path: Path, data: bytes) -> None:
         raise UserError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
 
 
-def _effective(settings: Settings, config: dict[str, Any], size: int) -> dict[str, Any]:
-    """The entries of the config whose defaults depend on method and prior, as they were used."""
-    used = {"steps": settings.steps, "guidance": settings.guidance}
-    method = config["method"] | used | {"step_size": settings.step_size}
-    return used | {"size": size, "method": method}
-
-
 def _reconstruction(
     source: Float[Tensor, "3 H W"], back: Float[Tensor, "3 H W"] | None
 ) -> dict[str, float]:
@@ -448,15 +381,6 @@ def _reconstruction(
     value = round(float(psnr(back[None], source[None].cpu())), 2)
     print(f"PSNR of the way back: {value} dB")
     return {"reconstruction_psnr": value}
-
-
-def _escaped(value: Any) -> Any:
-    """A config whose texts OmegaConf reads back as they are."""
-    if isinstance(value, dict):
-        return {key: _escaped(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_escaped(each) for each in value]
-    return escape_interpolation(value) if isinstance(value, str) else value
 
 
 def _file_names(jobs: Sequence[Job]) -> list[Path]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import options
-from benchmarks.suites.textbook import TEXTBOOK
+from benchmarks.suites.textbook import TEXTBOOK, Step
 from benchmarks.suites.world import SuiteOptions, make_editor
 from editing import DistillationEditor
 from editing.priors.latent import LatentPrior
@@ -136,7 +136,8 @@ def measure(
         one = PromptPair(prompts.source[:1], prompts.target[:1])
         t = torch.tensor([500], device=device)
         e = randn((1, *shape[1:]), make_generators(3, [0]), device)
-        return TEXTBOOK[method](prior, target[:1], source[:1], one, t, e, editor.distiller.guidance)
+        guidance = editor.distiller.guidance
+        return TEXTBOOK[method](Step(prior, target[:1], source[:1], one, t, e, guidance))
 
     plain = textbook if method in TEXTBOOK else None
     ours(), plain and plain()  # the first calls choose kernels

@@ -6,6 +6,7 @@ more for its features, as the reference implementation does.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -20,76 +21,78 @@ from samplers.prior import Condition, Prior, PromptPair
 Latent = Float[Tensor, "1 C h w"]
 
 
-def guided(prior: Prior, z_t: Latent, t: Int64[Tensor, " 1"], y: Condition, g: float) -> Latent:
-    """E(z_t, y), from two calls of the network."""
-    unconditional = prior.predict_noise(z_t, t, prior.null(1))
-    return unconditional + g * (prior.predict_noise(z_t, t, y) - unconditional)
+@dataclass(frozen=True)
+class Step:
+    """What a method is given for one step of one image.
+
+    Attributes:
+        prior: the model.
+        target: z', the latents that are edited.
+        source: z, those they come from.
+        prompts: y and y'.
+        t: the timestep.
+        e: the noise.
+        guidance: of every prediction.
+    """
+
+    prior: Prior
+    target: Latent
+    source: Latent
+    prompts: PromptPair
+    t: Int64[Tensor, " 1"]
+    e: Latent
+    guidance: float
+
+    def noisy(self, z: Latent, e: Latent) -> Latent:
+        """z_t = alpha z + sigma e."""
+        alpha, sigma = self.prior.alpha_sigma(self.t)
+        return alpha * z + sigma * e
+
+    def guided(self, z_t: Latent, y: Condition) -> Latent:
+        """E(z_t, y), from two calls of the network."""
+        unconditional = self.prior.predict_noise(z_t, self.t, self.prior.null(1))
+        conditional = self.prior.predict_noise(z_t, self.t, y)
+        return unconditional + self.guidance * (conditional - unconditional)
 
 
 @torch.no_grad()
-def dds(
-    prior: Prior,
-    target: Latent,
-    source: Latent,
-    prompts: PromptPair,
-    t: Int64[Tensor, " 1"],
-    e: Latent,
-    g: float,
-) -> Latent:
+def dds(step: Step) -> Latent:
     """E(z'_t, y') - E(z_t, y)."""
-    alpha, sigma = prior.alpha_sigma(t)
-    of_target = guided(prior, alpha * target + sigma * e, t, prompts.target, g)
-    return of_target - guided(prior, alpha * source + sigma * e, t, prompts.source, g)
+    of_target = step.guided(step.noisy(step.target, step.e), step.prompts.target)
+    return of_target - step.guided(step.noisy(step.source, step.e), step.prompts.source)
 
 
-def ids(
-    prior: Prior,
-    target: Latent,
-    source: Latent,
-    prompts: PromptPair,
-    t: Int64[Tensor, " 1"],
-    e: Latent,
-    g: float,
-) -> Latent:
+def ids(step: Step) -> Latent:
     """Three iterations of Algorithm 1, then DDS."""
-    alpha, sigma = prior.alpha_sigma(t)
-    z_t = alpha * source + sigma * e
+    z_t = step.noisy(step.source, step.e)
     for _ in range(3):
         z_t = z_t.detach().requires_grad_()
-        mean = posterior_mean(prior, z_t, t, guided(prior, z_t, t, prompts.source, g))
-        loss = torch.linalg.vector_norm(mean - source)
+        predicted = step.guided(z_t, step.prompts.source)
+        mean = posterior_mean(step.prior, z_t, step.t, predicted)
+        loss = torch.linalg.vector_norm(mean - step.source)
         z_t = z_t - torch.autograd.grad(loss, z_t)[0]
-    corrected = (z_t.detach() - alpha * source) / sigma
-    return dds(prior, target, source, prompts, t, corrected, g)
+    alpha, sigma = step.prior.alpha_sigma(step.t)
+    return dds(replace(step, e=(z_t.detach() - alpha * step.source) / sigma))
 
 
-def cds(
-    prior: Prior,
-    target: Latent,
-    source: Latent,
-    prompts: PromptPair,
-    t: Int64[Tensor, " 1"],
-    e: Latent,
-    g: float,
-) -> Latent:
+def cds(step: Step) -> Latent:
     """DDS, and the gradient of the contrast from another pass of the target."""
-    alpha, sigma = prior.alpha_sigma(t)
-    modules = prior.self_attention  # type: ignore[attr-defined]
+    modules, size = step.prior.self_attention, step.target.shape[-2:]  # type: ignore[attr-defined]
     with recorded(modules) as features:
-        delta = dds(prior, target, source, prompts, t, e, g)
+        delta = dds(step)
     of_source = features[-len(modules) :]  # the last call is the source's, with its prompt
-    leaf = target.detach().requires_grad_()
+    leaf = step.target.detach().requires_grad_()
     with recorded(modules) as again:
-        guided(prior, alpha * leaf + sigma * e, t, prompts.target, g)
-    loss = torch.zeros((), device=target.device)
+        step.guided(step.noisy(leaf, step.e), step.prompts.target)
+    loss = torch.zeros((), device=leaf.device)
     for x, y in zip(again[-len(modules) :], of_source, strict=True):
-        grids = [as_grid(f.float(), target.shape[-2:]) for f in (x, y)]
+        grids = [as_grid(f.float(), size) for f in (x, y)]
         for side in (1, 2):
             key, query = (F.avg_pool2d(grid, side).flatten(2).mT for grid in grids)
             rows = torch.randperm(key.shape[1])[:256].to(key.device)
             loss = loss + patch_nce(query[:, rows], key[:, rows], 0.07).sum()
     (pull,) = torch.autograd.grad(loss, leaf)
-    return delta + 3.0 * target.shape[-2:].numel() / 2000 * pull
+    return delta + 3.0 * size.numel() / 2000 * pull
 
 
-TEXTBOOK: dict[str, Callable[..., Tensor]] = {"dds": dds, "cds": cds, "ids": ids}
+TEXTBOOK: dict[str, Callable[[Step], Latent]] = {"dds": dds, "cds": cds, "ids": ids}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.menagerie.render import Rendering, render
 from benchmarks.menagerie.scene import TEST_SEEDS, VALIDATION_SEEDS, Scene
-from editing import DistillationEditor, load_prior, session
+from editing import DistillationEditor, build, load_prior
 from editing.run import group_choices
 from editing.settings import read_settings, suggestion
 from samplers.random import make_generators
@@ -85,7 +85,7 @@ def make_editor(method: str, opts: SuiteOptions) -> DistillationEditor:
         given = [word.partition("=")[0] for word in words]
         settings = read_settings(compose("config", words), method, "menagerie", given)
     prior = load_prior(settings.model, dtype=settings.dtype)
-    editor = session.make_editor(settings, prior)
+    editor = build.make_editor(settings, prior)
     assert isinstance(editor, DistillationEditor)
     return editor
 

@@ -100,6 +100,18 @@ class ScoreDistiller:
         prompts = prompts.expand(len(target))
         return Distillation(self.gradient(target, source, prompts, t, generators), t)
 
+    def draw_noise(
+        self,
+        source: Float[Tensor, "B C h w"],
+        prompts: PromptPair,
+        t: Int64[Tensor, " B"],
+        generators: Sequence[torch.Generator],
+    ) -> Float[Tensor, "B C h w"]:
+        """What the noise strategy chooses for the source, at the distiller's guidance."""
+        return self.noise(
+            self.prior, source, t, prompts.source, guidance=self.guidance, generators=generators
+        )
+
     def gradient(
         self,
         target: Float[Tensor, "B C h w"],
@@ -112,7 +124,7 @@ class ScoreDistiller:
 
         Called without autograd, on float32 (or float64) latents. A method with a differentiable
         term makes a leaf of ``target`` under ``torch.enable_grad()`` and adds the term's gradient.
-        A method with several noises calls ``self.noise`` several times.
+        A method with several noises calls :meth:`draw_noise` several times.
         """
         raise NotImplementedError
 

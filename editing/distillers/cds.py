@@ -61,9 +61,7 @@ class CDS(ScoreDistiller):
         t: Int64[Tensor, " B"],
         generators: Sequence[torch.Generator],
     ) -> Float[Tensor, "B C h w"]:
-        noise = self.noise(
-            self.prior, source, t, prompts.source, guidance=self.guidance, generators=generators
-        )
+        noise = self.draw_noise(source, prompts, t, generators)
         alpha, sigma = self.prior.alpha_sigma(t)
         z_t, size = alpha * source + sigma * noise, source.shape[-2:]
         null = self.prior.null(len(target))

@@ -41,9 +41,7 @@ class DDS(ScoreDistiller):
         t: Int64[Tensor, " B"],
         generators: Sequence[torch.Generator],
     ) -> Float[Tensor, "B C h w"]:
-        noise = self.noise(
-            self.prior, source, t, prompts.source, guidance=self.guidance, generators=generators
-        )
+        noise = self.draw_noise(source, prompts, t, generators)
         alpha, sigma = self.prior.alpha_sigma(t)
         z_t_target = alpha * target + sigma * noise
         if self.source_score == "fixed_point":

@@ -51,9 +51,7 @@ class ISM(ScoreDistiller):
         generators: Sequence[torch.Generator],
     ) -> Float[Tensor, "B C h w"]:
         prior, null = self.prior, self.prior.null(len(target))
-        noise = self.noise(
-            prior, source, t, prompts.source, guidance=self.guidance, generators=generators
-        )
+        noise = self.draw_noise(source, prompts, t, generators)
         s = (t - self.interval).clamp(min=0)
         u = (s - self.strides * self.stride).clamp(min=0)
         alpha, sigma = prior.alpha_sigma(u)

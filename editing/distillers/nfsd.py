@@ -54,9 +54,7 @@ class NFSD(ScoreDistiller):
         generators: Sequence[torch.Generator],
     ) -> Float[Tensor, "B C h w"]:
         batch = len(target)
-        noise = self.noise(
-            self.prior, source, t, prompts.source, guidance=self.guidance, generators=generators
-        )
+        noise = self.draw_noise(source, prompts, t, generators)
         alpha, sigma = self.prior.alpha_sigma(t)
         z_t = alpha * target + sigma * noise
         condition = Condition.cat([self.prior.null(batch), self.bad.expand(batch), prompts.target])

@@ -38,9 +38,7 @@ class SDS(ScoreDistiller):
         t: Int64[Tensor, " B"],
         generators: Sequence[torch.Generator],
     ) -> Float[Tensor, "B C h w"]:
-        noise = self.noise(
-            self.prior, source, t, prompts.source, guidance=self.guidance, generators=generators
-        )
+        noise = self.draw_noise(source, prompts, t, generators)
         alpha, sigma = self.prior.alpha_sigma(t)
         z_t = alpha * target + sigma * noise
         predicted = self.prior.predict_noise(z_t, t, prompts.target, self.guidance)

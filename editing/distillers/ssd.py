@@ -52,9 +52,7 @@ class SSD(ScoreDistiller):
         generators: Sequence[torch.Generator],
     ) -> Float[Tensor, "B C h w"]:
         prior, null = self.prior, self.prior.null(len(target))
-        noise = self.noise(
-            prior, source, t, prompts.source, guidance=self.guidance, generators=generators
-        )
+        noise = self.draw_noise(source, prompts, t, generators)
         alpha, sigma = prior.alpha_sigma(t)
         z_t, z_t_source = alpha * target + sigma * noise, alpha * source + sigma * noise
         predicted = prior.predict_noise(

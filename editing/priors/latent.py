@@ -1,6 +1,7 @@
 """What all models in the latent space of a VAE share, whatever their network predicts."""
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -87,12 +88,13 @@ class LatentPrior(Prior):
         tensors = {name: tensor.to(self.dtype) for name, tensor in condition.tensors.items()}
         return self.run_network(z_t, t.to(self.device), tensors).float()
 
+    @abstractmethod
     def run_network(
         self, z_t: Float[Tensor, "N C h w"], t: Int64[Tensor, " N"], tensors: dict[str, Tensor]
     ) -> Float[Tensor, "N C h w"]:
         """The network on latents and condition in its own dtype."""
-        raise NotImplementedError
 
+    @abstractmethod
     def to_noise(
         self,
         output: Float[Tensor, "B C h w"],
@@ -100,7 +102,6 @@ class LatentPrior(Prior):
         t: Int64[Tensor, " B"],
     ) -> Float[Tensor, "B C h w"]:
         """The noise that a prediction of the network means."""
-        raise NotImplementedError
 
     def null(self, batch: int) -> Condition:
         """See :meth:`Prior.null`; embedded once."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.suites import speed
-from benchmarks.suites.textbook import TEXTBOOK
+from benchmarks.suites.textbook import TEXTBOOK, Step
 from editing.distillers import CDS, DDS, IDS
 from editing.edit import DistillationEditor
 from samplers.random import make_generators
@@ -37,7 +37,7 @@ def test_the_textbook_agrees(
     else:
         ours.noise = Given(e)
     found = ours.distill(target, source, prompts, make_generators(0, [0])).gradient
-    expected = TEXTBOOK[name](tiny_prior, target, source, prompts, t, e, 3.0)
+    expected = TEXTBOOK[name](Step(tiny_prior, target, source, prompts, t, e, 3.0))
     torch.testing.assert_close(found, expected, atol=2e-3, rtol=2e-3)
 
 

@@ -1,0 +1,53 @@
+"""From checked settings to the objects of a run: the model, and the editor."""
+
+from typing import Any
+
+import torch
+
+from editing.edit import DistillationEditor, Editor
+from editing.errors import UserError
+from editing.priors import load_prior
+from editing.priors.tuning import Tuning
+from editing.settings import Settings
+
+
+def load_model(settings: Settings) -> Any:
+    """The prior that the settings name."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()  # of reading files, a second at most
+    prior = load_prior(
+        settings.model,
+        settings.device,
+        settings.dtype,
+        lora=settings.lora,
+        lora_scale=settings.lora_scale,
+        embeddings=[settings.embedding] if settings.embedding else [],
+        tuning=Tuning(**settings.tuning),
+    )
+    prior.name = settings.prior
+    return prior
+
+
+def make_editor(settings: Settings, prior: Any) -> Editor:
+    """The editor that the settings describe.
+
+    Raises:
+        UserError: if the method does not take one of its options.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        distiller = instantiate(settings.distiller)(prior)
+        parameters = instantiate(settings.parameters)
+        optimizer = instantiate(settings.optimizer)
+        schedule = instantiate(settings.schedule)
+        optimizer([torch.zeros(1, requires_grad=True)], lr=settings.step_size)  # refuses now
+    except (InstantiationException, TypeError, ValueError) as error:
+        reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
+        raise UserError(f"method={settings.method} cannot be set up: {reason}.") from error
+    return DistillationEditor(
+        distiller, parameters, settings.steps, settings.step_size, optimizer, schedule
+    )

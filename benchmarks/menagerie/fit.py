@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -29,7 +30,8 @@ class Plan:
         batch: pictures a step.
         rate: peak learning rate of AdamW.
         weight_decay: of AdamW.
-        averages: decays of the weights' moving averages; the best is kept.
+        averages: lengths of the weights' moving averages, each the deviation of its memory as a
+            share of all steps so far (Karras et al. 2024, section 3.1); the best is kept.
         warmup: steps over which the rate rises.
         decay: last share of the budget, over which the rate falls to zero.
     """
@@ -38,7 +40,7 @@ class Plan:
     batch: int
     rate: float
     weight_decay: float = 0.01
-    averages: tuple[float, ...] = (0.999,)
+    averages: tuple[float, ...] = (0.05,)
     warmup: int = 100
     decay: float = 0.4
 
@@ -51,13 +53,26 @@ class Progress:
         step: optimiser steps taken.
         samples: pictures seen.
         seconds: spent.
-        average: decay of the average whose weights were kept, 0 before any was.
+        average: length of the average whose weights were kept, 0 before any was.
     """
 
     step: int = 0
     samples: int = 0
     seconds: float | int = 0.0
     average: float = 0.0
+
+
+def average_decay(length: float, step: int) -> float:
+    """How much of a power-function average outlives a step (Karras et al. 2024, Eq. 1, 125).
+
+    Args:
+        length: relative deviation of the average's memory, in (0, 0.28).
+        step: steps before this one.
+    """
+    # sigma = sqrt((g + 1) / ((g + 2)^2 (g + 3))), solved for the power g.
+    s = length**-2
+    power = np.roots([1, 7, 16 - s, 12 - s]).real.max()
+    return float((1 - 1 / (step + 1)) ** (power + 1))
 
 
 def fit(
@@ -148,10 +163,9 @@ def fit(
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        for decay in plan.averages:
-            slow = min(decay, (1 + progress.step) / (10 + progress.step))
-            mean = list(means[str(decay)].values())
-            torch._foreach_lerp_(mean, [p.detach() for p in parameters], 1 - slow)
+        for length, mean in means.items():
+            kept = average_decay(float(length), progress.step)
+            torch._foreach_lerp_(list(mean.values()), [p.detach() for p in parameters], 1 - kept)
         progress.step += 1
         progress.samples += plan.batch
         now = time.monotonic()
@@ -173,14 +187,14 @@ def fit(
     save()
 
     @torch.no_grad()
-    def take(decay: float) -> nn.Module:
+    def take(length: float) -> nn.Module:
         for name, p in named.items():
-            p.copy_(means[str(decay)][name])
+            p.copy_(means[str(length)][name])
         return model.eval()
 
     best = plan.averages[0]
     if judge is not None:
-        errors = {decay: judge(take(decay)) for decay in plan.averages}
+        errors = {length: judge(take(length)) for length in plan.averages}
         print(f"{checkpoint.stem}: error by average {json.dumps(errors)}", flush=True)
         best = min(errors, key=errors.__getitem__)
     progress.average = best

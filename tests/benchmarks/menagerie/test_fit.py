@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.menagerie import fit as fit_module
-from benchmarks.menagerie.fit import Plan, Progress, fit
+from benchmarks.menagerie.fit import Plan, Progress, average_decay, fit
 
 CPU = torch.device("cpu")
 WEIGHT = torch.tensor([[1.0, -2.0, 0.5]])
@@ -23,7 +23,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def plan(steps: int, averages: tuple[float, ...] = (0.9,)) -> Plan:
+def plan(steps: int, averages: tuple[float, ...] = (0.2,)) -> Plan:
     return Plan(steps / 60, batch=16, rate=0.05, averages=averages, warmup=3)
 
 
@@ -50,7 +50,7 @@ def test_the_loss_falls(tmp_path: Path) -> None:
     model, progress = fit(toy(), loss, plan(120), tmp_path / "toy.pt", CPU)
     assert held_out(model) < 0.02 * before
     assert not model.training
-    assert progress == Progress(step=120, samples=120 * 16, seconds=120.0, average=0.9)
+    assert progress == Progress(step=120, samples=120 * 16, seconds=120.0, average=0.2)
     log = [json.loads(line) for line in (tmp_path / "toy.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [50, 100]
     assert log[0]["rate"] == 0.05 > log[1]["rate"]
@@ -83,7 +83,7 @@ def test_a_longer_budget_continues_and_a_spent_one_does_nothing(tmp_path: Path) 
     assert spent.step == 10
     assert torch.equal(weights(first), weights(same))
     longer, progress = fit(toy(), loss, plan(25), tmp_path / "toy.pt", CPU)
-    assert progress == Progress(step=25, samples=400, seconds=25.0, average=0.9)
+    assert progress == Progress(step=25, samples=400, seconds=25.0, average=0.2)
     assert not torch.equal(weights(first), weights(longer))
 
 
@@ -96,12 +96,28 @@ def test_the_seed_decides_what_is_drawn(tmp_path: Path) -> None:
     assert not torch.equal(made[0], made[2])
 
 
+@pytest.mark.parametrize("length", [0.02, 0.05, 0.1, 0.25])
+def test_an_average_remembers_as_long_as_it_says(length: float) -> None:
+    """What is kept of each step until the last has the deviation asked for, in shares of all."""
+    steps = 10_000
+    weight, shares = 1.0, []
+    for step in reversed(range(steps)):
+        kept = average_decay(length, step)
+        shares.append(weight * (1 - kept))
+        weight *= kept
+    share = torch.tensor(shares[::-1], dtype=torch.float64)
+    assert share.sum() == pytest.approx(1)
+    at = (torch.arange(steps) + 1).double() / steps
+    mean = (share * at).sum()
+    assert (share * (at - mean) ** 2).sum().sqrt() == pytest.approx(length, rel=1e-2)
+
+
 def test_averaged_weights_lag_behind_the_raw_ones(tmp_path: Path) -> None:
     model, _ = fit(toy(), loss, plan(20), tmp_path / "toy.pt", CPU)
     state = torch.load(tmp_path / "toy.pt", weights_only=True)
     raw, mean = (
         torch.cat([p.flatten() for p in kept.values()])
-        for kept in (state["parameters"], state["means"]["0.9"])
+        for kept in (state["parameters"], state["means"]["0.2"])
     )
     assert torch.equal(weights(model), mean)
     assert (raw - mean).abs().max() > 1e-3
@@ -118,9 +134,9 @@ def test_of_several_averages_the_judge_takes_one(tmp_path: Path, sign: float) ->
         assert not model.training
         return sign * float((weights(model) - start).norm())
 
-    averages = (0.1, 0.3, 0.6)
+    averages = (0.05, 0.1, 0.25)
     model, progress = fit(toy(), loss, plan(20, averages), tmp_path / "toy.pt", CPU, judge=judge)
-    assert progress.average == (0.6 if sign > 0 else 0.1)
+    assert progress.average == (0.25 if sign > 0 else 0.05)
     state = torch.load(tmp_path / "toy.pt", weights_only=True)
     kept = state["means"][str(progress.average)].values()
     assert torch.equal(weights(model), torch.cat([p.flatten() for p in kept]))
@@ -131,7 +147,7 @@ def test_of_several_averages_the_judge_takes_one(tmp_path: Path, sign: float) ->
 def test_an_average_of_a_new_length_begins_with_the_weights(tmp_path: Path) -> None:
     fit(toy(), loss, plan(10), tmp_path / "toy.pt", CPU)
     raw = torch.load(tmp_path / "toy.pt", weights_only=True)["parameters"]
-    again, _ = fit(toy(), loss, plan(10, (0.7,)), tmp_path / "toy.pt", CPU)
+    again, _ = fit(toy(), loss, plan(10, (0.25,)), tmp_path / "toy.pt", CPU)
     assert torch.equal(weights(again), torch.cat([p.flatten() for p in raw.values()]))
 
 

@@ -165,9 +165,10 @@ def _paint(shader: _Shader, poses: Tensor, size: int) -> tuple[Tensor, ...]:
             shadow(animal, p, shader.light, wanted), shadow(prop, p, shader.light, wanted)
         )
 
-    color = places.backdrop(point, direction)
-    ground = (what == _BACKGROUND) & is_ground
-    index, valid = take(ground)
+    color = torch.empty_like(point)
+    index, valid = take((what == _BACKGROUND) & ~is_ground)
+    _put(color, index, valid, places.backdrop(pick(point, index), pick(direction, index)))
+    index, valid = take((what == _BACKGROUND) & is_ground)
     p = pick(point, index)
     up = torch.tensor([0.0, 1.0, 0.0], device=p.device).expand_as(p)
     lit = light_on(p + 0.01 * up, valid)

@@ -3,6 +3,7 @@
 All of it batched and in pure torch. In the shapes, B counts scenes and N points or rays of each.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from benchmarks.menagerie.shapes import ABSENT, Boxes, Cones
 
 BLEND = 0.012  # body lengths over which neighbouring parts melt into one another
+_BLEND2 = BLEND * math.log(2)
 HIT = 0.004  # body lengths: a ray this near is on the surface; a quarter of a pixel at 128 pixels
 FAR = 1e3
 
@@ -82,10 +84,19 @@ def distance(solid: Solid, p: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N"]:
     """Signed distance of points: a smooth union, so at most BLEND log(parts) too small.
 
     The sum of exponentials needs no shift by its maximum. It underflows only beyond 80 BLEND, where
-    the distance returned, about 1, is near enough.
+    the distance returned, about 1, is near enough. Powers of 2 take a CPU half the time of those of
+    e.
     """
     d, _ = _to_cones(solid.cones, p)
-    d = d.mul_(-1 / BLEND).clamp_(max=80).exp_().sum(-1).clamp_(min=1e-35).log_().mul_(-BLEND)
+    d = (
+        d.mul_(-1 / _BLEND2)
+        .clamp_(max=115)
+        .exp2_()
+        .sum(-1)
+        .clamp_(min=1e-35)
+        .log2_()
+        .mul_(-_BLEND2)
+    )
     return d if solid.boxes is None else torch.minimum(d, _to_boxes(solid.boxes, p).amin(-1))
 
 

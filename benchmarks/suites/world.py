@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.menagerie.render import Rendering, render
 from benchmarks.menagerie.scene import TEST_SEEDS, VALIDATION_SEEDS, Scene
 from editing import DistillationEditor, build, load_prior
-from editing.run import group_choices
+from editing.command import group_choices
 from editing.settings import read_settings, suggestion
 from samplers.random import make_generators
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from editing import run
+from editing.command import flags_last
 from tests.editing.conftest import result_of
 
 
@@ -34,7 +34,7 @@ def test_flags_may_stand_anywhere(edit: Callable[..., Any], tmp_path: Path, plac
 
 def test_flags_keep_their_values() -> None:
     typed = ["a=1", "--config-dir", "x", "b=2", "-m", "--cfg", "job"]
-    assert run.flags_last(typed) == ["a=1", "b=2", "--config-dir", "x", "-m", "--cfg", "job"]
+    assert flags_last(typed) == ["a=1", "b=2", "--config-dir", "x", "-m", "--cfg", "job"]
 
 
 def test_a_multirun_that_cannot_begin_leaves_nothing(

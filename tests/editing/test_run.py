@@ -17,6 +17,7 @@ from PIL import Image
 
 from editing import run, session
 from editing.caption import Grammar
+from editing.command import base_config, group_choices
 from editing.images import read_picture, to_tensor
 from editing.run import main
 from tests.editing.conftest import result_of
@@ -338,10 +339,10 @@ def test_help_lists_what_there_is(word: str, capsys: pytest.CaptureFixture[str])
     assert main([word, "method=ids"]) == 0
     text = capsys.readouterr().out
     for group in run.GROUPS:
-        for name, about in run.group_choices(group).items():
+        for name, about in group_choices(group).items():
             assert about, f"conf/{group}/{name}.yaml does not begin with a comment"
             assert f"  {name} " in text and about in text
-    for option in run.base_config():
+    for option in base_config(run.CONFIG):
         assert f"{option}=" in text
     assert text.count("python -m editing.run ") == 4  # the usage and three examples
 

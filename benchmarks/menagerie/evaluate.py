@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 from torchvision.utils import make_grid
@@ -26,6 +26,7 @@ from benchmarks.menagerie.classifier import AttributeClassifier, labels, load_cl
 from benchmarks.menagerie.dataset import draw, png
 from benchmarks.menagerie.scene import SPECIES, TEST_SEEDS, Scene, sample_scene
 from benchmarks.menagerie.stages import EMBEDDED, normalized
+from benchmarks.metrics.psnr import masked_psnr
 from editing.caption import Clip
 from editing.priors.diffusion import DiffusionPrior
 from editing.results import write
@@ -77,14 +78,6 @@ def reconstructed(
     vae = pipeline.vae
     parts = [vae.decode(vae.encode(2 * x - 1).latent_dist.mean).sample for x in images.split(32)]
     return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
-
-
-def masked_psnr(
-    x: Float[Tensor, "B C S S"], y: Float[Tensor, "B C S S"], mask: Bool[Tensor, "B 1 S S"]
-) -> Float[Tensor, " B"]:
-    """PSNR in dB of pictures in [0, 1] over the pixels of the mask alone; at most 100."""
-    squared = ((x - y).square().mean(1, keepdim=True) * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3))
-    return -10 * squared.clamp(min=1e-10).log10()
 
 
 @torch.no_grad()

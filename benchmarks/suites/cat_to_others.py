@@ -1,95 +1,72 @@
-"""Held-out cats, each turned into the seven other species, against the exact answers.
+"""Held-out cats, each turned into the seven other species, against the exact answers."""
 
-    python -m benchmarks.suites.cat_to_others cats=16 methods=ids,dds grid=docs/cat_to_others.png
-
-Prints, per method: how often CLIP takes the edit for the target species; PSNR to the source outside
-the animals (source's and answer's together); PSNR to the exact answer inside them, beside that of
-the untouched source; seconds and network evaluations per edit.
-"""
-
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool
+from jaxtyping import Float
 from torch import Tensor
-from torchvision.utils import make_grid
 
-from benchmarks import options
-from benchmarks.menagerie.dataset import png
-from benchmarks.menagerie.evaluate import SpeciesClassifier, masked_psnr
-from benchmarks.menagerie.render import Rendering
+from benchmarks.menagerie.classifier import FILE, AttributeClassifier, load_classifier
 from benchmarks.menagerie.scene import SPECIES, sample_scene
 from benchmarks.menagerie.stages import EMBEDDED
-from benchmarks.suites.world import SPLITS, Case, SuiteOptions, drawn, edit_all, make_editor
-from editing.results import write
+from benchmarks.metrics.psnr import masked_psnr
+from benchmarks.suites.base import Case, Measures, Pictures
+from benchmarks.suites.world import Scenes, around, file_digest, load_scenes, scene_case, seeds
 
 OTHERS = SPECIES[1:]
-_HEADER = """\
-| method       | target species | background PSNR | PSNR to exact | seconds | evaluations |
-| ---          | ---            | ---             | ---           | ---     | ---         |"""
 
 
-@dataclass
-class Options(SuiteOptions):
-    cats: int = 16
+@dataclass(eq=False)
+class CatToOthers:
+    """Photo-like cats in their own coat, wearing nothing, at held-out seeds.
 
+    Measured are: whether the classifier takes the edit for the target species; PSNR to the source
+    where neither animal is, the source's or the answer's; PSNR to the exact answer where either is.
 
-def cases(cats: int, split: str = "test") -> list[Case]:
-    """Photo-like cats in their own coat, wearing nothing, at held-out seeds."""
-    sources = [
-        sample_scene(s, species="cat", coat="natural", worn="none", style="photo")
-        for s in SPLITS[split][:cats]
-    ]
-    return [
-        Case(source, source.replace(species=other), ("a cat", f"a {other}"))
-        for source in sources
-        for other in OTHERS
-    ]
+    Attributes:
+        cats: each becomes all seven other species.
+        split: `test`, or `validation` to choose defaults on.
+        size: of the pictures, in pixels.
+    """
 
+    cats: int = 32
+    split: str = "test"
+    size: int = 64
 
-def region(source: Rendering, answer: Rendering) -> Bool[Tensor, "B 1 S S"]:
-    """Where the animal of the source or of the answer is, and one pixel around."""
-    touched = torch.maximum(source.animal, answer.animal) > 0
-    return F.max_pool2d(touched.float(), 3, 1, 1) > 0
+    name = "cat_to_others"
+    metrics = ("target_species", "background_psnr", "exact_psnr")
 
+    def cases(self) -> list[Case]:
+        made = []
+        for seed in seeds(self.split, self.cats):
+            cat = sample_scene(seed, species="cat", coat="natural", worn="none", style="photo")
+            for other in OTHERS:
+                scenes = Scenes(cat, cat.replace(species=other))
+                prompts = "a cat", f"a {other}"
+                made.append(scene_case(f"{seed}-{other}", scenes, prompts, self.size))
+        return made
 
-def main(argv: list[str] | None = None) -> None:
-    opts = options.read(Options, __doc__, argv)
-    methods = opts.named_methods()
-    todo = cases(opts.cats, opts.split)
-    classify = SpeciesClassifier(EMBEDDED)
-    source = drawn([case.source for case in todo], classify.size)
-    answer = drawn([case.answer for case in todo], classify.size)
-    inside = region(source, answer)
-    wanted = torch.tensor([SPECIES.index(case.answer.species) for case in todo])
+    def load(self, cases: Sequence[Case]) -> Pictures:
+        return load_scenes(cases)
 
-    def print_row(name: str, pictures: Tensor, seconds: float, evaluations: float) -> None:
-        rate = (classify(pictures) == wanted).float().mean()
-        background = masked_psnr(pictures, source.image, ~inside).mean()
-        answered = masked_psnr(pictures, answer.image, inside).mean()
-        figures = f"{rate:14.1%} | {background:15.1f} | {answered:13.1f}"
-        print(f"| {name:12} | {figures} | {seconds:7.1f} | {evaluations:11.0f} |")
+    @cached_property
+    def judge(self) -> AttributeClassifier:
+        return load_classifier(EMBEDDED)
 
-    print(f"{opts.cats} cats x {len(OTHERS)} species, {opts.split} seeds, seed {opts.seed}\n")
-    print(_HEADER)
-    print_row("source", source.image, 0.0, 0.0)
-    print_row("exact answer", answer.image, 0.0, 0.0)
-    rows = [source.image, answer.image]
-    for method in methods:
-        editor = make_editor(method, opts)
-        pictures, seconds, evaluations = edit_all(editor, todo, source.image, opts)
-        print_row(method, pictures, seconds, evaluations)
-        rows.append(pictures)
-    if opts.grid:
-        # Eight cats, each another species.
-        shown = torch.arange(8) * len(OTHERS) + torch.arange(8) % len(OTHERS)
-        shown = shown[shown < len(todo)]
-        sheet = make_grid(torch.cat([pictures[shown] for pictures in rows]), len(shown), padding=1)
-        sheet = F.interpolate(sheet[None], scale_factor=2, mode="nearest")
-        write(Path(opts.grid), png(sheet))
+    def identity(self) -> Mapping[str, Any]:
+        return {"metrics": 1, "classifier": file_digest(EMBEDDED, FILE)}
 
-
-if __name__ == "__main__":
-    main()
+    def measure(
+        self, cases: Sequence[Case], pictures: Pictures, edited: Float[Tensor, "B 3 H W"]
+    ) -> list[Measures]:
+        assert pictures.answer is not None
+        wanted = torch.tensor([SPECIES.index(case.about.answer.species) for case in cases])
+        right = self.judge.predict(edited)["species"] == wanted
+        animals = around(pictures.masks["animal"] > 0)
+        background = masked_psnr(edited, pictures.source, ~animals)
+        exact = masked_psnr(edited, pictures.answer, animals)
+        rows = torch.stack([right.float(), background, exact], 1).tolist()
+        return [dict(zip(self.metrics, row, strict=True)) for row in rows]

@@ -16,15 +16,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from hydra import compose, initialize_config_module
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import options
 from benchmarks.suites.textbook import TEXTBOOK, Step
-from benchmarks.suites.world import SuiteOptions, make_editor
-from editing import DistillationEditor
+from editing import DistillationEditor, build
+from editing.command import group_choices
 from editing.priors.latent import LatentPrior
 from editing.results import to_json, write
+from editing.settings import read_settings, suggestion
 from samplers.prior import PromptPair, count_evaluations
 from samplers.random import make_generators, randn
 
@@ -164,13 +166,29 @@ def measure(
     )
 
 
+def make_editor(method: str, dtype: str) -> DistillationEditor:
+    """The editor of `python -m editing.run method=...`, with its defaults for the embedded model.
+
+    Raises:
+        SystemExit: there is no such method.
+    """
+    if method not in group_choices("method"):
+        near = suggestion(method, group_choices("method"))
+        raise SystemExit(f"There is no method {method!r}: {near}")
+    words = [f"method={method}", "src=-", "target=-", f"dtype={dtype}"]
+    with initialize_config_module("conf", version_base="1.3"):
+        settings = read_settings(compose("config", words), method, "menagerie", ["dtype"])
+    editor = build.make_editor(settings, build.load_model(settings))
+    assert isinstance(editor, DistillationEditor)
+    return editor
+
+
 def main(argv: list[str] | None = None) -> None:
     opts = options.read(Options, __doc__, argv)
-    suite = SuiteOptions(methods=opts.methods, dtype=opts.dtype)
-    methods, batches = suite.named_methods(), [int(word) for word in opts.batches.split(",")]
+    methods, batches = opts.methods.split(","), [int(word) for word in opts.batches.split(",")]
     rows: list[Row] = []
     for method in methods:
-        editor = make_editor(method, suite)
+        editor = make_editor(method, opts.dtype)
         prior = editor.distiller.prior
         if not rows:
             speed = matrix_speed(prior.device, prior.dtype, opts.repeats)

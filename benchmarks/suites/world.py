@@ -1,110 +1,95 @@
-"""What the suites on the Menagerie share: cases with exact answers, and editing them."""
+"""What the suites on the Menagerie share: scenes as cases, drawn, with exact answers."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_module
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Bool
 from torch import Tensor
 
+from benchmarks.menagerie.dataset import WORLD
 from benchmarks.menagerie.render import Rendering, render
 from benchmarks.menagerie.scene import TEST_SEEDS, VALIDATION_SEEDS, Scene
-from editing import DistillationEditor, build, load_prior
-from editing.command import group_choices
-from editing.settings import read_settings, suggestion
-from samplers.random import make_generators
+from benchmarks.suites.base import Case, Pictures, shown
+from editing.errors import UserError
+from editing.settings import suggestion
 
 SPLITS = {"test": TEST_SEEDS, "validation": VALIDATION_SEEDS}
 
 
-@dataclass
-class SuiteOptions:
-    """Options of every suite."""
-
-    methods: str = "ids,dds"  # names of conf/method, with commas
-    steps: int = 0  # 0: the method's default for this model
-    guidance: float = 0.0  # 0: likewise
-    settings: str = ""  # more of editing.run's: "method.step_size=0.03 timesteps.high=0.8"
-    split: str = "test"  # test, or validation to choose defaults on
-    dtype: str = "auto"
-    batch_size: int = 14
-    seed: int = 0
-    grid: str = ""  # where to write the pictures: rows of source, exact answer, and each method
-
-    def named_methods(self) -> list[str]:
-        """The methods, one by one.
-
-        Raises:
-            SystemExit: with one sentence for an unknown method or split.
-        """
-        methods, known = self.methods.split(","), list(group_choices("method"))
-        for method in methods:
-            if method not in known:
-                raise SystemExit(f"There is no method {method!r}: {suggestion(method, known)}")
-        if self.split not in SPLITS:
-            raise SystemExit(f"There is no split {self.split!r}: there are {', '.join(SPLITS)}.")
-        return methods
-
-
 @dataclass(frozen=True)
-class Case:
-    """One edit and its exact answer.
+class Scenes:
+    """What a case of the Menagerie is about.
 
     Attributes:
         source: what is edited.
         answer: what it should become.
-        prompts: what is said of the two.
     """
 
     source: Scene
     answer: Scene
-    prompts: tuple[str, str]
+
+
+def seeds(split: str, count: int) -> range:
+    """The first seeds of a split.
+
+    Raises:
+        UserError: there is no such split, or it has not so many seeds.
+    """
+    if split not in SPLITS:
+        raise UserError(f"There is no split {split!r}: {suggestion(split, SPLITS)}")
+    if not 1 <= count <= len(SPLITS[split]):
+        raise UserError(f"{count} scenes are asked for: take 1 to {len(SPLITS[split])}.")
+    return SPLITS[split][:count]
+
+
+def scene_case(
+    name: str, scenes: Scenes, prompts: tuple[str, str], size: int, group: str = ""
+) -> Case:
+    """A case whose pictures are those of two scenes."""
+    identity = {
+        "world": WORLD,
+        "size": size,
+        "source": dataclasses.asdict(scenes.source),
+        "answer": dataclasses.asdict(scenes.answer),
+    }
+    return Case(name, prompts, identity, group, (size, size), scenes)
+
+
+def load_scenes(cases: Sequence[Case]) -> Pictures:
+    """Source and exact answer of the cases, and what is animal in either: `animal` of `masks`."""
+    size = cases[0].size[0]
+    source = drawn([case.about.source for case in cases], size)
+    answer = drawn([case.about.answer for case in cases], size)
+    animal = torch.maximum(source.animal, answer.animal)
+    return Pictures(shown(source.image), shown(answer.image), {"animal": animal})
 
 
 def drawn(scenes: Sequence[Scene], size: int) -> Rendering:
-    """All scenes, each drawn alone and once."""
-    once = {scene: render([scene], size) for scene in dict.fromkeys(scenes)}
-    return Rendering(
-        *(
-            torch.cat([getattr(once[scene], field.name) for scene in scenes])
-            for field in dataclasses.fields(Rendering)
-        )
-    )
+    """All scenes, each drawn alone."""
+    found = [_drawn(scene, size) for scene in scenes]
+    fields = (field.name for field in dataclasses.fields(Rendering))
+    return Rendering(*(torch.cat([getattr(one, name) for one in found]) for name in fields))
 
 
-def make_editor(method: str, opts: SuiteOptions) -> DistillationEditor:
-    """The editor `python -m editing.run method=...` uses, with its defaults for this model."""
-    words = [f"method={method}", "src=-", "target=-", f"dtype={opts.dtype}", *opts.settings.split()]
-    if opts.steps:
-        words.append(f"steps={opts.steps}")
-    if opts.guidance:
-        words.append(f"guidance={opts.guidance}")
-    with initialize_config_module("conf", version_base="1.3"):
-        given = [word.partition("=")[0] for word in words]
-        settings = read_settings(compose("config", words), method, "menagerie", given)
-    prior = load_prior(settings.model, dtype=settings.dtype)
-    editor = build.make_editor(settings, prior)
-    assert isinstance(editor, DistillationEditor)
-    return editor
+@cache
+def _drawn(scene: Scene, size: int) -> Rendering:
+    return render([scene], size)
 
 
-def edit_all(
-    editor: DistillationEditor,
-    todo: Sequence[Case],
-    sources: Float[Tensor, "B 3 S S"],
-    opts: SuiteOptions,
-) -> tuple[Float[Tensor, "B 3 S S"], float, float]:
-    """Edited pictures, and seconds and network evaluations per edit."""
-    pictures, seconds, evaluations = [], 0.0, 0
-    for start in range(0, len(todo), opts.batch_size):
-        part = todo[start : start + opts.batch_size]
-        source, target = zip(*(case.prompts for case in part), strict=True)
-        pair = editor.distiller.prior.pair(source=list(source), target=list(target))
-        generators = make_generators(opts.seed, range(start, start + len(part)))
-        edit = editor(sources[start : start + len(part)], pair, generators)
-        pictures.append(edit.images)
-        seconds += edit.seconds
-        evaluations += edit.evaluations.forward + edit.evaluations.backward
-    return torch.cat(pictures), seconds / len(todo), evaluations / len(todo)
+def around(mask: Bool[Tensor, "B 1 H W"]) -> Bool[Tensor, "B 1 H W"]:
+    """A region and one pixel around it."""
+    return F.max_pool2d(mask.float(), 3, 1, 1) > 0
+
+
+def file_digest(folder: Path, pattern: str) -> str:
+    """Of the files of a folder, for the identity of what judges by them."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob(pattern)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

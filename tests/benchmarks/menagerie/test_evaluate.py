@@ -19,7 +19,6 @@ from benchmarks.menagerie.evaluate import (
     clip_accuracy,
     denoising_errors,
     generate,
-    masked_psnr,
     reconstructed,
     retrieval,
     segmentation,
@@ -47,15 +46,6 @@ def test_reconstructions_are_the_decoded_means(
     found = reconstructed(pipeline, torch.full((2, 3, 8, 8), 0.5))
     torch.testing.assert_close(found[0], torch.full((3, 8, 8), 0.6))
     assert torch.equal(found[1], torch.ones(3, 8, 8))
-
-
-def test_masked_psnr_counts_masked_pixels_only() -> None:
-    x, y = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
-    mask = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
-    mask[:, :, :2] = True
-    y[0, :, :2] = 0.1  # inside: 20 dB
-    y[1, :, 2:] = 0.9  # outside only: no error
-    assert masked_psnr(x, y, mask).tolist() == pytest.approx([20.0, 100.0], abs=1e-3)
 
 
 @torch.no_grad()

@@ -1,34 +1,53 @@
-"""The table of cats and the seven others."""
+"""Cats and the seven others."""
 
 import torch
 
-from benchmarks.menagerie.render import render
 from benchmarks.menagerie.scene import SPECIES
-from benchmarks.suites.cat_to_others import OTHERS, cases, region
+from benchmarks.suites.base import Suite
+from benchmarks.suites.cat_to_others import OTHERS, CatToOthers
 
 
 def test_every_cat_meets_every_other_species_in_its_own_scene() -> None:
-    made = cases(3)
-    assert [case.answer.species for case in made] == list(SPECIES[1:]) * 3
+    made = CatToOthers(cats=3).cases()
+    assert [case.about.answer.species for case in made] == list(SPECIES[1:]) * 3
     for case in made:
-        assert case.source.species == "cat"
-        assert case.answer == case.source.replace(species=case.answer.species)
-        assert (case.source.coat, case.source.worn, case.source.style) == (
-            "natural",
-            "none",
-            "photo",
-        )
+        source, answer = case.about.source, case.about.answer
+        assert source.species == "cat" and case.prompts == ("a cat", f"a {answer.species}")
+        assert answer == source.replace(species=answer.species)
+        assert (source.coat, source.worn, source.style) == ("natural", "none", "photo")
+
+
+def test_a_case_keeps_name_and_random_numbers_however_many_there_are() -> None:
+    few, many = CatToOthers(cats=1).cases(), CatToOthers(cats=4).cases()
+    assert [(case.name, case.index) for case in few] == [(c.name, c.index) for c in many[:7]]
+    assert len({case.index for case in many}) == len({case.name for case in many}) == 28
 
 
 def test_splits_share_no_scene() -> None:
-    test = {case.source for case in cases(4)}
-    assert test.isdisjoint(case.source for case in cases(4, "validation"))
+    test = {case.about.source for case in CatToOthers(cats=4).cases()}
+    validation = CatToOthers(cats=4, split="validation").cases()
+    assert test.isdisjoint(case.about.source for case in validation)
 
 
-def test_region_covers_both_animals_and_a_margin() -> None:
-    case = cases(1)[OTHERS.index("penguin")]
-    source, answer = render([case.source], 32), render([case.answer], 32)
-    inside = region(source, answer)
-    both = torch.maximum(source.animal, answer.animal) > 0
-    assert inside[both].all()
-    assert both.sum() < inside.sum() < 2.5 * both.sum()
+def test_the_answer_scores_best_and_the_source_has_the_background() -> None:
+    suite = CatToOthers(cats=1)
+    assert isinstance(suite, Suite)
+    cases = suite.cases()
+    pictures = suite.load(cases)
+    assert pictures.answer is not None
+    of_source = suite.measure(cases, pictures, pictures.source)
+    of_answer = suite.measure(cases, pictures, pictures.answer)
+    for source, answer in zip(of_source, of_answer, strict=True):
+        assert tuple(source) == suite.metrics
+        assert (source["target_species"], answer["target_species"]) == (0.0, 1.0)
+        assert source["background_psnr"] == answer["exact_psnr"] == 100.0
+        assert source["exact_psnr"] < 20 < answer["background_psnr"] < 60
+
+
+def test_the_background_is_outside_both_animals() -> None:
+    suite = CatToOthers(cats=1)
+    case = suite.cases()[OTHERS.index("penguin")]
+    pictures = suite.load([case])
+    inside = pictures.masks["animal"] > 0
+    painted = torch.where(inside, torch.ones(()), pictures.source)
+    assert suite.measure([case], pictures, painted)[0]["background_psnr"] == 100.0

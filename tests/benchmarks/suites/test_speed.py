@@ -11,6 +11,7 @@ from benchmarks.suites import speed
 from benchmarks.suites.textbook import TEXTBOOK, Step
 from editing.distillers import CDS, DDS, IDS
 from editing.edit import DistillationEditor
+from samplers.noise import FixedPointNoise
 from samplers.random import make_generators
 
 
@@ -49,7 +50,7 @@ def test_a_row_counts_and_measures(
 ) -> None:
     editors = {"dds": DDS, "pds": DDS}
 
-    def make_editor(method: str, opts: Any) -> DistillationEditor:
+    def make_editor(method: str, dtype: str) -> DistillationEditor:
         return DistillationEditor(editors[method](tiny_prior), steps=100)
 
     monkeypatch.setattr(speed, "make_editor", make_editor)
@@ -75,3 +76,11 @@ def test_a_row_counts_and_measures(
 def test_the_floor_is_the_time_of_the_operations_alone() -> None:
     fast = speed.matrix_speed(torch.device("cpu"), torch.float32, 3)
     assert 1e9 < fast < 1e13
+
+
+def test_the_editor_has_the_defaults_of_the_command_line() -> None:
+    editor = speed.make_editor("ids", "fp32")
+    assert isinstance(editor.distiller.noise, FixedPointNoise)
+    assert editor.distiller.guidance == 3.0  # conf/prior/menagerie.yaml
+    with pytest.raises(SystemExit, match="did you mean 'dds'"):
+        speed.make_editor("ddss", "fp32")

@@ -5,9 +5,9 @@ import torch
 
 from benchmarks.menagerie.render import render
 from benchmarks.menagerie.scene import Scene
-from benchmarks.suites.cat_to_others import cases
-from benchmarks.suites.world import SuiteOptions, drawn, edit_all, make_editor
-from samplers.noise import FixedPointNoise, RandomNoise
+from benchmarks.suites.cat_to_others import CatToOthers
+from benchmarks.suites.world import around, drawn, seeds
+from editing.errors import UserError
 
 
 def test_scenes_are_drawn_in_their_order() -> None:
@@ -18,32 +18,22 @@ def test_scenes_are_drawn_in_their_order() -> None:
     assert made.animal.shape == (3, 1, 16, 16)
 
 
+def test_a_region_has_a_margin_of_one_pixel() -> None:
+    mask = torch.zeros(1, 1, 9, 9, dtype=torch.bool)
+    mask[..., 4, 4] = True
+    assert around(mask).sum() == 9
+
+
 @pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"methods": "ids,ddss"}, "did you mean 'dds'"),
-        ({"split": "train"}, "there are test, validation"),
-    ],
+    ("split", "count", "said"),
+    [("train", 1, "there are test, validation"), ("test", 0, "take 1 to 50000")],
 )
-def test_a_wrong_choice_is_refused_in_one_sentence(options: dict[str, str], said: str) -> None:
-    with pytest.raises(SystemExit, match=said):
-        SuiteOptions(**options).named_methods()
-    assert SuiteOptions(methods="dds,sds").named_methods() == ["dds", "sds"]
+def test_wrong_seeds_are_refused_in_one_sentence(split: str, count: int, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        seeds(split, count)
 
 
-def test_editor_has_the_defaults_of_the_command_line() -> None:
-    ids = make_editor("ids", SuiteOptions())
-    dds = make_editor("dds", SuiteOptions(steps=3, guidance=2.0))
-    assert isinstance(ids.distiller.noise, FixedPointNoise)
-    assert isinstance(dds.distiller.noise, RandomNoise)
-    assert (dds.steps, dds.distiller.guidance) == (3, 2.0)
-
-
-def test_edits_do_not_depend_on_the_batch_size() -> None:
-    todo = cases(1)[:3]
-    sources = drawn([case.source for case in todo], 64).image
-    editor = make_editor("dds", SuiteOptions(steps=2))
-    together, _, evaluations = edit_all(editor, todo, sources, SuiteOptions(batch_size=3))
-    apart, _, _ = edit_all(editor, todo, sources, SuiteOptions(batch_size=2))
-    assert evaluations == 8
-    torch.testing.assert_close(together, apart, atol=1e-4, rtol=0)
+def test_the_identity_of_a_case_is_all_of_its_scenes() -> None:
+    small, large = (CatToOthers(cats=1, size=size).cases()[0] for size in (32, 64))
+    assert small.identity != large.identity
+    assert small.identity["source"] == {**small.identity["answer"], "species": "cat"}

@@ -1,0 +1,255 @@
+"""Edits the cases of a suite with one method, batch by batch, and keeps a row for each.
+
+What is there already is not done again; whoever else works in the same folder is left to it.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks.claims import claim
+from benchmarks.menagerie.dataset import png
+from benchmarks.rows import digest, picture_path, read_row, write_row
+from benchmarks.suites.base import REFERENCES, Case, Measures, Pictures, Suite, shown
+from editing import results
+from editing.edit import Edit, Editor
+from editing.settings import Settings
+from samplers.random import make_generators
+
+POLL = 1.0  # seconds between two looks at what other workers are doing
+
+# From the cases of a batch and their pictures to the edits: with their cost, or as they are.
+Make = Callable[[Sequence[Case], Pictures], Edit | Tensor | None]
+
+
+@dataclass
+class Tally:
+    """What a run did.
+
+    Attributes:
+        made: rows that it wrote, failed ones included.
+        kept: rows that were there.
+        failed: names of the cases that could not be edited, with the reason.
+        seconds: wall time, and of it the time spent editing and measuring.
+    """
+
+    made: int = 0
+    kept: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {"wall": 0.0, "edit": 0.0, "measure": 0.0}
+    )
+
+
+def editor_identity(settings: Settings, prior: Any) -> dict[str, Any]:
+    """All that determines an edit but its case and seed. JSON."""
+    return {
+        "method": settings.method,
+        "steps": settings.steps,
+        "step_size": settings.step_size,
+        "distiller": settings.distiller,
+        "parameters": settings.parameters,
+        "optimizer": settings.optimizer,
+        "schedule": settings.schedule,
+        "model": prior.model_hash(),
+        "dtype": str(prior.dtype).removeprefix("torch."),
+        "device": prior.device.type,
+        "software": results.software(),
+        "torch": torch.__version__,
+    }
+
+
+class Harness:
+    """One suite, one method, one seed, one folder.
+
+    Args:
+        suite: the cases and how they are measured.
+        output: folder that the rows go to, shared with other runs and workers.
+        batch_size: cases edited at once; halved when memory runs out.
+    """
+
+    def __init__(self, suite: Suite, output: Path, batch_size: int) -> None:
+        self.suite, self.output, self.batch_size = suite, output, batch_size
+        self.tally = Tally()
+        self.started = time.time()
+        self.measured_by = dict(suite.identity())
+
+    def run(self, editor: Editor, what: dict[str, Any], prior: Any, seed: int) -> Tally:
+        """Edits and measures every case that has no row yet.
+
+        Args:
+            editor: makes the edits.
+            what: its `editor_identity`.
+            prior: the model behind it, for embedding the prompts.
+            seed: of the random numbers.
+        """
+        began = time.perf_counter()
+        cases = self.suite.cases()
+        references: tuple[Make, ...] = (lambda _, p: p.source, lambda _, p: p.answer)
+        for name, picture in zip(REFERENCES, references, strict=True):
+            self._all(cases, {"method": name}, None, picture)
+
+        def edit(batch: Sequence[Case], pictures: Pictures) -> Edit:
+            before, after = zip(*(case.prompts for case in batch), strict=True)
+            pair = prior.pair(source=list(before), target=list(after))
+            generators = make_generators(seed, [case.index for case in batch])
+            return editor(pictures.source, pair, generators)
+
+        self._all(cases, {**what, "seed": seed}, what["method"], edit)
+        self.tally.seconds["wall"] += time.perf_counter() - began
+        return self.tally
+
+    def _all(
+        self, cases: Sequence[Case], what: dict[str, Any], bar: str | None, make: Make
+    ) -> None:
+        """Rows of all cases, made as `make` says; waits for those that others are making."""
+        keys = {case.name: self._key(case, what) for case in cases}
+        waiting = list(batches(cases, self.batch_size))
+        with tqdm(desc=bar, total=len(cases), unit="edit", disable=bar is None) as progress:
+            while waiting:
+                left = [batch for batch in waiting if not self._done(batch, keys, what, make)]
+                progress.update(sum(map(len, waiting)) - sum(map(len, left)))
+                waiting = left
+                if waiting:
+                    time.sleep(POLL)
+
+    def _done(
+        self, batch: Sequence[Case], keys: dict[str, str], what: dict[str, Any], make: Make
+    ) -> bool:
+        """Sees to it that a batch has its rows; False if another worker is at it."""
+        if not self._missing(batch, keys):
+            self.tally.kept += len(batch)
+            return True
+        with claim(self.output, digest({"batch": [keys[case.name] for case in batch]})) as ours:
+            if ours:
+                missing = self._missing(batch, keys)  # another may just have finished
+                self.tally.kept += len(batch) - len(missing)
+                self._try(missing, keys, what, make)
+            return ours
+
+    def _key(self, case: Case, what: dict[str, Any]) -> str:
+        return digest(
+            {
+                "suite": self.suite.name,
+                "measured_by": self.measured_by,
+                "case": dict(case.identity),
+                "prompts": case.prompts,
+                "edit": what,
+            }
+        )
+
+    def _missing(self, batch: Sequence[Case], keys: dict[str, str]) -> list[Case]:
+        """Those without a row; one that failed in an earlier run is tried again."""
+        missing = []
+        for case in batch:
+            row = read_row(self.output, keys[case.name])
+            if row is None or (row["status"] == "failed" and row["time"] < self.started):
+                missing.append(case)
+        return missing
+
+    def _try(
+        self, batch: Sequence[Case], keys: dict[str, str], what: dict[str, Any], make: Make
+    ) -> None:
+        """Rows of a batch; of its halves where memory runs out; case by case where one fails."""
+        if not batch:
+            return
+        reason = ""
+        try:
+            self._make(batch, keys, what, make)
+            return
+        except torch.OutOfMemoryError:
+            if len(batch) > 1:
+                self.batch_size = max(1, len(batch) // 2)
+            reason = "out of memory"
+        except Exception as error:  # whatever a case provokes, the others go on
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+        if len(batch) > 1:
+            size = self.batch_size if reason == "out of memory" else 1
+            for start in range(0, len(batch), size):
+                self._try(batch[start : start + size], keys, what, make)
+            return
+        case = batch[0]
+        self.tally.failed[case.name] = reason
+        self.tally.made += 1
+        row = {**self._about(case, what), "status": "failed", "reason": reason}
+        write_row(self.output, keys[case.name], row)
+
+    def _make(
+        self, batch: Sequence[Case], keys: dict[str, str], what: dict[str, Any], make: Make
+    ) -> None:
+        pictures = self.suite.load(batch)
+        start = time.perf_counter()
+        made = make(batch, pictures)
+        if made is None:  # a suite without exact answers
+            return
+        edit = made if isinstance(made, Edit) else None
+        edited = shown(made.images if isinstance(made, Edit) else made)
+        middle = time.perf_counter()
+        measures = self.suite.measure(batch, pictures, edited)
+        end = time.perf_counter()
+        self.tally.seconds["edit"] += middle - start
+        self.tally.seconds["measure"] += end - middle
+        self._write(batch, keys, what, edited, measures, edit)
+
+    def _write(
+        self,
+        batch: Sequence[Case],
+        keys: dict[str, str],
+        what: dict[str, Any],
+        edited: Float[Tensor, "B 3 H W"],
+        measures: Sequence[Measures],
+        edit: Edit | None,
+    ) -> None:
+        cost: dict[str, Any] = {}
+        if edit is not None:
+            each = {name: count / len(batch) for name, count in vars(edit.evaluations).items()}
+            cost = {"seconds": edit.seconds / len(batch), "evaluations": each}
+        for case, picture, found in zip(batch, edited, measures, strict=True):
+            key = keys[case.name]
+            path = picture_path(self.output, key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            results.write(path, png(picture))
+            row = {
+                **self._about(case, what),
+                "status": "done",
+                "metrics": {name: _finite(value) for name, value in found.items()},
+                "batch_size": len(batch),
+                **cost,
+            }
+            write_row(self.output, key, row)
+            self.tally.made += 1
+
+    def _about(self, case: Case, what: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "suite": self.suite.name,
+            "case": case.name,
+            "group": case.group,
+            "prompts": list(case.prompts),
+            "edit": what,
+            "time": time.time(),
+        }
+
+
+def batches(cases: Sequence[Case], size: int) -> Iterator[list[Case]]:
+    """Cases of one picture size at a time, at most `size` of them.
+
+    Which cases share a batch depends on nothing else, so all workers agree on it.
+    """
+    shapes: dict[tuple[int, int], list[Case]] = {}
+    for case in cases:
+        shapes.setdefault(case.size, []).append(case)
+    for same in shapes.values():
+        for start in range(0, len(same), size):
+            yield same[start : start + size]
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if value != value else float(value)

@@ -1,0 +1,68 @@
+"""Results on disk: one small file a row, named by the hash of everything that determines it.
+
+A row is there whole or not at all, and is written once: the same edit has the same name on every
+machine, so any number of workers can share a folder.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from editing.results import to_json, write
+
+ROWS, PICTURES = "rows", "pictures"
+
+
+def digest(what: Mapping[str, Any]) -> str:
+    """Name of a row: 32 hex digits, from all that determines it."""
+    text = json.dumps(what, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:32]
+
+
+def _spread(folder: Path, key: str, suffix: str) -> Path:
+    """A folder with ten thousand files is slow to list on a network's disk."""
+    return folder / key[:2] / f"{key}{suffix}"
+
+
+def row_path(output: Path, key: str) -> Path:
+    """Where the row of a key is."""
+    return _spread(output / ROWS, key, ".json")
+
+
+def picture_path(output: Path, key: str) -> Path:
+    """Where the picture of a key is."""
+    return _spread(output / PICTURES, key, ".png")
+
+
+def write_row(output: Path, key: str, row: Mapping[str, Any]) -> None:
+    """Writes a row; its picture must be there before."""
+    path = row_path(output, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, to_json({"key": key, **row}))
+
+
+def read_row(output: Path, key: str) -> dict[str, Any] | None:
+    """The row of a key, None if there is none."""
+    try:
+        return json.loads(row_path(output, key).read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def read_rows(output: Path) -> Iterator[dict[str, Any]]:
+    """All rows of a folder, in the order of their keys.
+
+    Raises:
+        ValueError: naming a file that is no row: it has been changed from outside.
+    """
+    for path in sorted((output / ROWS).glob("*/*.json")):
+        if path.name.startswith("."):  # begun by a worker that was killed
+            continue
+        try:
+            row = json.loads(path.read_bytes())
+            row["key"], row["status"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a row: delete it, and run again.") from error
+        yield row

@@ -1,0 +1,156 @@
+"""`python -m benchmarks.run`: edit the cases of a suite, and print its tables."""
+
+import sys
+import time
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from editing.command import (
+    groups_help,
+    guarded,
+    launch,
+    options,
+    options_help,
+    unknown_option,
+)
+from editing.errors import UserError
+from editing.paths import expanded
+from editing.run import GROUPS as EDITING_GROUPS
+from editing.settings import Settings, read_settings, suggestion, whole
+
+CONFIG = "benchmark"
+GROUPS = {"suite": "what is edited and measured (default: cat_to_others)"} | EDITING_GROUPS
+LAUNCHERS = {"local": "basic", "joblib": "joblib", "submitit": "submitit_slurm", "ray": "ray"}
+EXAMPLES = """\
+examples:
+  python -m benchmarks.run suite=cat_to_others suite.cats=4 method=dds
+  python -m benchmarks.run -m suite=cat_to_others method=dds,cds,ids,pds seed=0,1,2
+  python -m benchmarks.run -m launcher=ray worker=0,1,2,3 suite=menagerie_edits method=ids
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (`sys.argv` without it) and return the exit code.
+
+    0 if all went well, 1 if a case could not be edited, 2 with one sentence on standard error for
+    what the user can mend, 130 after Ctrl-C; what was finished by then is kept.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if {"--help", "-h"} & set(words):
+        print(help_text(), end="")
+        return 0
+
+    def action() -> int:
+        started = time.time()
+        launch([_launcher(word) for word in words], job, CONFIG)
+        return finish(words, started)
+
+    return guarded(words, action, CONFIG)
+
+
+def job(cfg: DictConfig) -> None:
+    """Edit the cases of one composed config."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.utils import instantiate
+
+    hydra = HydraConfig.get()
+    choices, overrides = hydra.runtime.choices, list(hydra.overrides.task)
+    if unknown := sorted(set(cfg) - {*options(CONFIG), *GROUPS}):
+        raise UserError(unknown_option(str(unknown[0]), CONFIG))
+    given = [word.lstrip("+~").partition("=")[0] for word in overrides]
+    settings = read(cfg, choices["method"], cfg.prior.get("path") or choices["prior"], given)
+    output = folder(cfg.output, choices["suite"])
+
+    import torch
+
+    from benchmarks.harness import Harness, editor_identity
+    from editing.build import load_model, make_editor
+
+    if cfg.threads is not None:
+        torch.set_num_threads(whole("threads", cfg.threads, least=1))
+    suite = instantiate(cfg.suite)
+    prior = load_model(settings)
+    editor = make_editor(settings, prior)
+    output.mkdir(parents=True, exist_ok=True)
+    harness = Harness(suite, output, settings.batch_size)
+    harness.run(editor, editor_identity(settings, prior), prior, settings.seed)
+
+
+def read(cfg: DictConfig, method: str, prior: str, given: Sequence[str]) -> Settings:
+    """The settings of the editing command, with its defaults for what a benchmark does not take."""
+    base = OmegaConf.create((resources.files("conf") / "config.yaml").read_text(encoding="utf-8"))
+    assert isinstance(base, DictConfig)
+    plain = {key: base[key] for key in options("config") | {"mask": 0, "early_stop": 0}}
+    whole_config = OmegaConf.merge(plain, {"src": "-", "target": "-"}, cfg, {"output": None})
+    assert isinstance(whole_config, DictConfig)
+    return read_settings(whole_config, method, prior, given)
+
+
+def folder(output: Any, suite: str) -> Path:
+    """Where the rows of a suite go."""
+    return expanded(str(output) if output else f"runs/{suite}").absolute()
+
+
+def finish(words: Sequence[str], started: float) -> int:
+    """Write and print the tables of the folders that a command line worked in.
+
+    Returns:
+        1 if a case failed since `started`, seconds since the epoch, else 0.
+    """
+    from benchmarks.rows import read_rows
+    from benchmarks.tables import print_tables, write_tables
+
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    suites = given.get("suite", "cat_to_others").split(",")
+    failed = 0
+    for output in dict.fromkeys(folder(given.get("output"), suite) for suite in suites):
+        rows = list(read_rows(output))
+        write_tables(output, rows)
+        print_tables(output)
+        for row in rows:
+            if row["status"] == "failed" and row["time"] >= started:
+                failed += 1
+                method = row["edit"]["method"]
+                print(f"failed: {row['case']} by {method}: {row['reason']}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _launcher(word: str) -> str:
+    """`launcher=ray` as Hydra writes it.
+
+    Raises:
+        UserError: there is no such launcher, or it is not installed.
+    """
+    key, _, value = word.partition("=")
+    if key != "launcher":
+        return word
+    if value not in LAUNCHERS:
+        raise UserError(f"There is no launcher {value!r}: {suggestion(value, LAUNCHERS)}")
+    return f"hydra/launcher={LAUNCHERS[value]}"
+
+
+def help_text() -> str:
+    """What `--help` prints."""
+    lines = [
+        "usage: python -m benchmarks.run suite=SUITE method=METHOD [KEY=VALUE ...]",
+        "",
+        "Edit the cases of a suite and measure the edits. What is done is not done again.",
+        "",
+        *options_help(CONFIG),
+        *groups_help(GROUPS),
+        "",
+        "launcher=  with -m, where the jobs run (default: local, one after the other)",
+        f"  {', '.join(LAUNCHERS)}",
+        "",
+        "Every field of a choice is an option: suite.cats=4 method.step_size=0.02",
+        "",
+    ]
+    return "\n".join(lines) + "\n" + EXAMPLES
+
+
+if __name__ == "__main__":
+    sys.exit(main())

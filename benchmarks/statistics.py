@@ -1,0 +1,72 @@
+"""Means with intervals, and differences between methods on the same cases."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import wilcoxon
+
+RESAMPLES = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over cases.
+
+    Attributes:
+        mean: over the cases that have a value.
+        low: lower end of its 95 % interval, NaN for fewer than two cases.
+        high: upper end.
+        count: cases that have a value.
+    """
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+
+def estimate(values: Float[np.ndarray, " N"], seed: int = 0) -> Estimate:
+    """Mean and percentile bootstrap interval (Efron 1979) of one value per case, NaN left out."""
+    known = values[np.isfinite(values)]
+    if len(known) == 0:
+        return Estimate(np.nan, np.nan, np.nan, 0)
+    mean, low, high = float(known.mean()), np.nan, np.nan
+    if len(known) > 1:
+        # How often each case is drawn in each resample: all means are one product.
+        share = [1 / len(known)] * len(known)
+        drawn = np.random.default_rng(seed).multinomial(len(known), share, RESAMPLES)
+        tails = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
+        low, high = np.percentile(drawn @ known / len(known), tails).tolist()
+    return Estimate(mean, low, high, len(known))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two methods differ on the cases that both have.
+
+    Attributes:
+        estimate: of first minus second.
+        p: two-sided, of Wilcoxon's signed-rank test; 1 where they do not differ at all.
+    """
+
+    estimate: Estimate
+    p: float
+
+
+def difference(first: Float[np.ndarray, " N"], second: Float[np.ndarray, " N"]) -> Difference:
+    """Paired difference of two rows of values of the same cases."""
+    change = first - second
+    known = change[np.isfinite(change)]
+    differs = np.any(known != 0)
+    return Difference(estimate(change), float(wilcoxon(known).pvalue) if differs else 1.0)
+
+
+def holm(p: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    """p values that hold for all the tests together (Holm 1979)."""
+    order = np.argsort(p)
+    scaled = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(scaled, 1.0)
+    return adjusted

@@ -1,0 +1,90 @@
+"""What a suite is: cases to edit, and how the edits are measured."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+Measures = dict[str, float]  # by metric; NaN where there is nothing to measure
+REFERENCES = ("source", "exact answer")  # what is measured beside the edits
+
+
+@dataclass(frozen=True)
+class Case:
+    """One edit to be made.
+
+    Attributes:
+        name: what the case is called, unique in its suite; letters, digits and dashes.
+        prompts: what the source shows, and what the edit shall show.
+        identity: all that determines the pictures of the case, for the hash of its result. JSON.
+        group: kind of edit, for suites whose tables have a part for each.
+        size: height and width of the picture; cases of a batch have the same.
+        about: what the suite itself wants to know.
+    """
+
+    name: str
+    prompts: tuple[str, str]
+    identity: Mapping[str, Any]
+    group: str = ""
+    size: tuple[int, int] = (64, 64)
+    about: Any = field(default=None, compare=False)
+
+    @property
+    def index(self) -> int:
+        """Of its random numbers: the same however many cases there are, and in any order."""
+        return int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:4], "big")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a batch of cases looks like.
+
+    Attributes:
+        source: in [0, 1].
+        answer: the exact answer, where there is one.
+        masks: regions that the suite's metrics need, by name, in [0, 1].
+    """
+
+    source: Float[Tensor, "B 3 H W"]
+    answer: Float[Tensor, "B 3 H W"] | None = None
+    masks: Mapping[str, Float[Tensor, "B 1 H W"]] = field(default_factory=dict)
+
+
+def shown(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+    """Pictures in [0, 1] as a file of 8 bits has them."""
+    return (x.clamp(0, 1) * 255).round() / 255
+
+
+@runtime_checkable
+class Suite(Protocol):
+    """Cases, and what is measured of them. Small to make: models are loaded when first used.
+
+    Attributes:
+        name: as in `suite=NAME`.
+        metrics: names of what `measure` returns, in the order of the table; see
+            `benchmarks.metrics.COLUMNS`.
+    """
+
+    name: str
+    metrics: tuple[str, ...]
+
+    def cases(self) -> list[Case]:
+        """All of them, always in the same order."""
+        ...
+
+    def load(self, cases: Sequence[Case]) -> Pictures:
+        """The pictures of some cases of one size."""
+        ...
+
+    def measure(
+        self, cases: Sequence[Case], pictures: Pictures, edited: Float[Tensor, "B 3 H W"]
+    ) -> list[Measures]:
+        """The metrics of every edit."""
+        ...
+
+    def identity(self) -> Mapping[str, Any]:
+        """What else determines the measurements, such as the digest of a judge. JSON."""
+        ...

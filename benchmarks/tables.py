@@ -1,0 +1,264 @@
+"""From rows to tables: CSV and Parquet of all rows, means with intervals, Markdown and LaTeX."""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.metrics import COLUMNS, Column
+from benchmarks.statistics import Estimate, difference, estimate, holm
+from benchmarks.suites.base import REFERENCES
+from editing.results import to_json, write
+
+COST = ("forward", "backward")
+KEYS = ("suite", "group", "case", "method", "label", "seed", "status")
+
+
+def frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A line per row: `KEYS`, the metrics, the cost, and what else is known of it."""
+    named = labels([row["edit"] for row in rows])
+    lines = []
+    for row, label in zip(rows, named, strict=True):
+        known = row.get("evaluations", {})
+        metrics = {name: _number(value) for name, value in row.get("metrics", {}).items()}
+        lines.append(
+            {
+                "suite": row["suite"],
+                "group": row["group"],
+                "case": row["case"],
+                "method": row["edit"]["method"],
+                "label": label,
+                "seed": row["edit"].get("seed", -1),
+                "status": row["status"],
+                **metrics,
+                **{name: float(known.get(name, 0)) for name in COST},
+                "seconds": float(row.get("seconds", 0)),
+                "batch_size": row.get("batch_size", 0),
+                "source_prompt": row["prompts"][0],
+                "target_prompt": row["prompts"][1],
+                "reason": row.get("reason", ""),
+                "key": row["key"],
+            }
+        )
+    made = pd.DataFrame(lines)
+    return made.sort_values(["suite", "group", "label", "case", "seed", "key"], ignore_index=True)
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def labels(edits: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What to call each edit: its method, and of its settings those in which methods differ."""
+    flat = [_flat(edit) for edit in edits]
+    values: dict[str, dict[str, set[str]]] = {}
+    for edit in flat:
+        for name, value in edit.items():
+            values.setdefault(edit["method"], {}).setdefault(name, set()).add(value)
+    names = []
+    for edit in flat:
+        kinds = values[edit["method"]]
+        differ = [name for name in edit if len(kinds[name]) > 1]
+        words = [f"{name.removeprefix('distiller.')}={edit[name]}" for name in differ]
+        names.append(" ".join([edit["method"], *words]))
+    return names
+
+
+def _flat(edit: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Dotted names of the settings, without the seed."""
+    found: dict[str, str] = {}
+    for name, value in edit.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{name}.")
+        elif f"{prefix}{name}" != "seed":
+            found[f"{prefix}{name}"] = str(value)
+    return found
+
+
+def metrics_of(data: pd.DataFrame) -> list[str]:
+    """The metrics that rows have, in the order of `COLUMNS`."""
+    return [name for name in COLUMNS if name in data.columns]
+
+
+def parts(data: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
+    """Suite, group and label with their finished rows; references first, then as they are named."""
+    done = data[data.status == "done"]
+    found = list(done.groupby(["suite", "group", "label"], sort=True))
+
+    def order(part: tuple[Any, pd.DataFrame]) -> tuple[str, str, int, str]:
+        suite, group, label = part[0]
+        place = REFERENCES.index(label) if label in REFERENCES else len(REFERENCES)
+        return suite, group, place, label
+
+    return sorted(found, key=order)
+
+
+def by_case(rows: pd.DataFrame, metric: str) -> pd.Series:
+    """A value per case: the mean over its seeds, which are no independent cases."""
+    return rows.groupby("case")[metric].mean()
+
+
+def summary(data: pd.DataFrame) -> list[dict[str, Any]]:
+    """Per suite, group and label: how many cases and seeds, and an `Estimate` of every metric."""
+    lines = []
+    for (suite, group, label), rows in parts(data):
+        found = {name: estimate(by_case(rows, name).to_numpy()) for name in metrics_of(rows)}
+        lines.append(
+            {
+                "suite": suite,
+                "group": group,
+                "label": label,
+                "cases": int(rows.case.nunique()),
+                "seeds": int(rows.seed.nunique()),
+                "metrics": {name: vars(value) for name, value in found.items() if value.count},
+                "evaluations": {name: float(rows[name].mean()) for name in COST},
+                "seconds": float(rows.seconds.mean()),
+            }
+        )
+    return lines
+
+
+def differences(data: pd.DataFrame) -> list[dict[str, Any]]:
+    """Of every two methods of a suite and group, on the cases that both have, metric by metric.
+
+    `significant` is said at the 5 % level for all the tests of a suite and group together (Holm).
+    """
+    found: list[dict[str, Any]] = []
+    by_group: dict[tuple[str, str], dict[str, pd.DataFrame]] = {}
+    for (suite, group, label), rows in parts(data):
+        if label not in REFERENCES:
+            by_group.setdefault((suite, group), {})[label] = rows
+    for (suite, group), methods in by_group.items():
+        lines: list[dict[str, Any]] = []
+        values = {
+            metric: pd.DataFrame({name: by_case(rows, metric) for name, rows in methods.items()})
+            for metric in metrics_of(data)
+        }
+        named = list(methods)
+        for i, first in enumerate(named):
+            for second in named[i + 1 :]:
+                for metric, table in values.items():
+                    both = table[[first, second]].dropna()
+                    if len(both) < 2:
+                        continue
+                    found_here = difference(both[first].to_numpy(), both[second].to_numpy())
+                    key = {"suite": suite, "group": group, "first": first, "second": second}
+                    change = vars(found_here.estimate)
+                    lines.append({**key, "metric": metric, **change, "p": found_here.p})
+        adjusted = holm(np.array([line["p"] for line in lines]))
+        for line, p in zip(lines, adjusted.tolist(), strict=True):
+            line |= {"p_holm": p, "significant": p < 0.05}
+        found += lines
+    return found
+
+
+# --- Markdown and LaTeX --------------------------------------------------------------------------
+
+
+def _cell(column: Column, value: Mapping[str, Any] | None) -> str:
+    if value is None:
+        return "-"
+    found = Estimate(**value)
+    scale, unit = (100, " %") if column.share else (1, "")
+    mean = f"{found.mean * scale:.{column.digits}f}{unit}"
+    if np.isnan(found.low):
+        return mean
+    low, high = (f"{end * scale:.{column.digits}f}" for end in (found.low, found.high))
+    return f"{mean} [{low}, {high}]"
+
+
+def table(lines: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of one suite's summary."""
+    metrics = [name for name in COLUMNS if any(name in line["metrics"] for line in lines)]
+    groups = any(line["group"] for line in lines)
+    header = ["kind"] * groups + ["method", "cases", *(COLUMNS[name].title for name in metrics)]
+    cells = []
+    for line in lines:
+        counts = line["evaluations"]
+        cost = "-" if line["label"] in REFERENCES else " + ".join(f"{counts[n]:.0f}" for n in COST)
+        cells.append(
+            [line["group"]] * groups
+            + [line["label"], str(line["cases"])]
+            + [_cell(COLUMNS[name], line["metrics"].get(name)) for name in metrics]
+            + [cost]
+        )
+    return [*header, "evaluations"], cells
+
+
+def markdown(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns line up."""
+    lines = [header, ["---"] * len(header), *cells]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    text = [
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    ]
+    return "\n".join(text) + "\n"
+
+
+def latex(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A tabular of the booktabs package."""
+
+    def row(line: Sequence[str]) -> str:
+        return " & ".join(_escaped(cell) for cell in line) + r" \\"
+
+    columns = "l" * 2 + "r" * (len(header) - 2)
+    body = [row(header), r"\midrule", *(row(line) for line in cells)]
+    begin = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+    return "\n".join([*begin, *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _escaped(text: str) -> str:
+    for sign in "%_&#":
+        text = text.replace(sign, f"\\{sign}")
+    return text
+
+
+def write_tables(output: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows.csv, rows.parquet, summary.json, table.md, table.tex and cost.md.
+
+    All but cost.md, rows.csv and rows.parquet, which say how long things took, are the same
+    however many workers there were.
+    """
+    if not rows:
+        return
+    data = frame(rows)
+    csv, parquet = StringIO(), BytesIO()
+    data.to_csv(csv, index=False)
+    data.to_parquet(parquet, index=False)
+    write(output / "rows.csv", csv.getvalue().encode())
+    write(output / "rows.parquet", parquet.getvalue())
+    lines = summary(data)
+    cost = [[line["suite"], line["label"], f"{line['seconds']:.2f}"] for line in lines]
+    timeless = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+    record = {"summary": timeless, "differences": differences(data)}
+    write(output / "summary.json", to_json(_without_nan(record)))
+    texts, tex = [], []
+    for suite in dict.fromkeys(line["suite"] for line in lines):
+        made = table([line for line in lines if line["suite"] == suite])
+        texts.append(f"{suite}\n\n{markdown(*made)}")
+        tex.append(f"% {suite}\n{latex(*made)}")
+    write(output / "table.md", "\n".join(texts).encode())
+    write(output / "table.tex", "\n".join(tex).encode())
+    header = ["suite", "method", "seconds per edit"]
+    write(output / "cost.md", markdown(header, cost).encode())
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def print_tables(output: Path) -> None:
+    """Prints what `write_tables` wrote for people to read, and where the rest is."""
+    for name in ("table.md", "cost.md"):
+        if (output / name).exists():
+            print((output / name).read_text())
+    print(f"All of it is in {output}.")

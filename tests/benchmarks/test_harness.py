@@ -1,0 +1,243 @@
+"""Rows of every case, whatever happens on the way."""
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks import harness as harness_module
+from benchmarks.claims import claim
+from benchmarks.harness import Harness, batches
+from benchmarks.rows import digest, picture_path, read_rows
+from benchmarks.suites.base import Case, Measures, Pictures
+from editing.edit import Edit
+from editing.images import read_picture
+from samplers.prior import Evaluations
+
+ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
+WHAT = {"method": "fake", "steps": 1}
+
+
+class Brightness:
+    """Cases are grey levels; measured is how bright the edit is, the answer being white."""
+
+    name = "brightness"
+    metrics = ("exact_psnr",)
+
+    def __init__(self, count: int = 10, version: int = 1) -> None:
+        self.count, self.version = count, version
+
+    def cases(self) -> list[Case]:
+        return [
+            Case(f"level-{i}", ("gray", "white"), {"level": i}, size=(8, 8 + 2 * (i % 2)))
+            for i in range(self.count)
+        ]
+
+    def load(self, cases: Sequence[Case]) -> Pictures:
+        levels = torch.tensor([case.identity["level"] / 20 for case in cases])
+        source = levels[:, None, None, None].expand(-1, 3, *cases[0].size)
+        return Pictures(source, torch.ones_like(source))
+
+    def measure(self, cases: Sequence[Case], pictures: Pictures, edited: Tensor) -> list[Measures]:
+        return [{"exact_psnr": float(picture.mean())} for picture in edited]
+
+    def identity(self) -> Mapping[str, Any]:
+        return {"version": self.version}
+
+
+class FakePrior:
+    def pair(self, source: list[str], target: list[str]) -> None:
+        assert set(source) == {"gray"} and set(target) == {"white"}
+
+
+class Editor:
+    """Adds 0.25 and a little that is drawn; remembers the batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def __call__(self, sources: Tensor, prompts: Any, generators: Any, **_: Any) -> Edit:
+        self.batches.append(len(sources))
+        drawn = torch.stack([torch.rand((), generator=g) for g in generators])
+        images = sources + 0.25 + 0.1 * drawn[:, None, None, None]
+        return Edit(images, (), [], Evaluations(3 * len(sources), 0), 0.5 * len(sources))
+
+
+def run(output: Path, editor: Any, suite: Any = None, seed: int = 0, size: int = 3) -> Any:
+    harness = Harness(suite or Brightness(), output, size)
+    return harness.run(editor, WHAT, FakePrior(), seed)
+
+
+def rows_of(output: Path, method: str = "fake") -> dict[str, dict[str, Any]]:
+    return {r["case"]: r for r in read_rows(output) if r["edit"]["method"] == method}
+
+
+def measured(output: Path) -> dict[str, float]:
+    return {name: row["metrics"]["exact_psnr"] for name, row in rows_of(output).items()}
+
+
+def test_every_case_has_a_row_and_a_picture(tmp_path: Path) -> None:
+    tally = run(tmp_path, Editor())
+    assert (tally.made, tally.kept, tally.failed) == (30, 0, {})
+    for method in ("source", "exact answer", "fake"):
+        assert len(rows_of(tmp_path, method)) == 10
+    row = rows_of(tmp_path)["level-4"]
+    assert row["evaluations"] == {"forward": 3.0, "backward": 0.0} and row["seconds"] == 0.5
+    assert (row["status"], row["batch_size"], row["prompts"]) == ("done", 3, ["gray", "white"])
+    assert 0.45 <= row["metrics"]["exact_psnr"] <= 0.55
+    picture = read_picture(picture_path(tmp_path, row["key"]))
+    assert picture.size == (8, 8)
+    assert picture.getpixel((0, 0))[0] / 255 == pytest.approx(row["metrics"]["exact_psnr"])
+    assert rows_of(tmp_path, "exact answer")["level-4"]["metrics"]["exact_psnr"] == 1.0
+
+
+def test_what_is_there_is_not_done_again(tmp_path: Path) -> None:
+    run(tmp_path, Editor(), Brightness(4))
+    editor = Editor()
+    tally = run(tmp_path, editor)
+    assert (tally.made, tally.kept) == (18, 12)
+    assert sum(editor.batches) == 6
+    assert run(tmp_path, editor).made == 0
+
+
+@pytest.mark.parametrize("change", ["seed", "judge", "setting"])
+def test_a_changed_setting_reuses_nothing(tmp_path: Path, change: str) -> None:
+    run(tmp_path, Editor())
+    editor, harness = Editor(), Harness(Brightness(version=1 + (change == "judge")), tmp_path, 3)
+    what = {**WHAT, "steps": 2} if change == "setting" else WHAT
+    harness.run(editor, what, FakePrior(), int(change == "seed"))
+    assert sum(editor.batches) == 10
+
+
+def test_a_result_depends_on_its_case_and_seed_alone(tmp_path: Path) -> None:
+    for name, size, seed in (("a", 3, 0), ("b", 5, 0), ("c", 3, 1)):
+        run(tmp_path / name, Editor(), size=size, seed=seed)
+    assert measured(tmp_path / "a") == measured(tmp_path / "b") != measured(tmp_path / "c")
+
+
+def test_a_case_that_fails_is_recorded_and_tried_again(tmp_path: Path) -> None:
+    class Fragile(Editor):
+        def __call__(self, sources: Tensor, *rest: Any, **named: Any) -> Edit:
+            if (sources == 0.2).any():
+                raise RuntimeError("cannot\nbe 0.2")
+            return super().__call__(sources, *rest, **named)
+
+    tally = run(tmp_path, Fragile())
+    assert tally.failed == {"level-4": "RuntimeError: cannot be 0.2"}
+    row = rows_of(tmp_path)["level-4"]
+    assert (row["status"], row["reason"]) == ("failed", "RuntimeError: cannot be 0.2")
+    assert sum(r["status"] == "done" for r in rows_of(tmp_path).values()) == 9
+    editor = Editor()
+    assert run(tmp_path, editor).failed == {}
+    assert editor.batches == [1] and rows_of(tmp_path)["level-4"]["status"] == "done"
+
+
+def test_when_memory_runs_out_batches_are_halved(tmp_path: Path) -> None:
+    class Hungry(Editor):
+        def __call__(self, sources: Tensor, *rest: Any, **named: Any) -> Edit:
+            if len(sources) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().__call__(sources, *rest, **named)
+
+    editor = Hungry()
+    tally = run(tmp_path, editor, size=5)
+    assert tally.failed == {} and sorted(editor.batches) == [1, 1, 2, 2, 2, 2]
+    assert {r["batch_size"] for r in rows_of(tmp_path).values()} == {1, 2}
+
+
+def test_memory_that_is_too_small_for_one_is_said(tmp_path: Path) -> None:
+    def hungry(*args: Any, **named: Any) -> Edit:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    assert set(run(tmp_path, hungry).failed.values()) == {"out of memory"}
+
+
+def test_nan_is_nothing_measured(tmp_path: Path) -> None:
+    class Blind(Brightness):
+        def measure(self, cases: Any, pictures: Any, edited: Any) -> list[Measures]:
+            return [{"exact_psnr": float("nan")} for _ in cases]
+
+    run(tmp_path, Editor(), Blind())
+    assert rows_of(tmp_path)["level-1"]["metrics"] == {"exact_psnr": None}
+
+
+def test_a_suite_without_answers_has_no_rows_for_them(tmp_path: Path) -> None:
+    class Open(Brightness):
+        def load(self, cases: Sequence[Case]) -> Pictures:
+            return dataclasses.replace(super().load(cases), answer=None)
+
+    assert run(tmp_path, Editor(), Open()).made == 20
+    assert rows_of(tmp_path, "exact answer") == {}
+
+
+def test_what_another_worker_is_at_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other holds one batch when we come; we do the rest, and that too once it has let go."""
+    suite, editor = Brightness(6), Editor()
+    harness = Harness(suite, tmp_path, 3)
+    edit = {**WHAT, "seed": 0}
+    first = next(batches(suite.cases(), 3))
+    held = digest({"batch": [harness._key(case, edit) for case in first]})
+    other = claim(tmp_path, held)
+    assert other.__enter__()
+
+    def waits(seconds: float) -> None:
+        assert len(rows_of(tmp_path)) == 3
+        other.__exit__(None, None, None)
+
+    monkeypatch.setattr(harness_module.time, "sleep", waits)
+    harness.run(editor, WHAT, FakePrior(), 0)
+    assert len(rows_of(tmp_path)) == 6
+
+
+def test_batches_are_of_one_size_and_always_the_same() -> None:
+    made = list(batches(Brightness(7).cases(), 3))
+    assert [[case.name[-1] for case in batch] for batch in made] == [
+        ["0", "2", "4"],
+        ["6"],
+        ["1", "3", "5"],
+    ]
+
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+from benchmarks.harness import Harness
+from tests.benchmarks.test_harness import WHAT, Brightness, Editor, FakePrior
+
+torch.set_num_threads(1)
+output, rng, killed = Path(sys.argv[1]), random.Random(0), 0
+while True:
+    child = os.fork()
+    if not child:
+        Harness(Brightness(24), output, 3).run(Editor(), WHAT, FakePrior(), 0)
+        os._exit(0)
+    time.sleep(rng.uniform(0.0, 0.03))
+    os.kill(child, signal.SIGKILL)
+    if os.waitpid(child, 0)[1] == 0:
+        break
+    killed += 1
+print(killed)
+"""
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", KILLED, str(tmp_path / "killed")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 10, "killed too seldom to mean anything"
+    run(tmp_path / "whole", Editor(), Brightness(24))
+    assert measured(tmp_path / "killed") == measured(tmp_path / "whole")
+    kept = {row["key"] for row in read_rows(tmp_path / "killed")}
+    assert len(kept) == 72 and kept == {row["key"] for row in read_rows(tmp_path / "whole")}
+    pictures = (tmp_path / "killed" / "pictures").glob("*/[!.]*.png")
+    assert {path.stem for path in pictures} == kept

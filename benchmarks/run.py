@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from editing.settings import Settings, read_settings, suggestion, whole
 CONFIG = "benchmark"
 GROUPS = {"suite": "what is edited and measured (default: cat_to_others)"} | EDITING_GROUPS
 LAUNCHERS = {"local": "basic", "joblib": "joblib", "submitit": "submitit_slurm", "ray": "ray"}
+PLUGIN = "hydra_plugins.hydra_{}_launcher"  # that brings one
 EXAMPLES = """\
 examples:
   python -m benchmarks.run suite=cat_to_others suite.cats=4 method=dds
@@ -55,7 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def job(cfg: DictConfig) -> None:
     """Edit the cases of one composed config."""
     from hydra.core.hydra_config import HydraConfig
-    from hydra.utils import instantiate
 
     hydra = HydraConfig.get()
     choices, overrides = hydra.runtime.choices, list(hydra.overrides.task)
@@ -64,6 +65,7 @@ def job(cfg: DictConfig) -> None:
     given = [word.lstrip("+~").partition("=")[0] for word in overrides]
     settings = read(cfg, choices["method"], cfg.prior.get("path") or choices["prior"], given)
     output = folder(cfg.output, choices["suite"])
+    suite = make_suite(cfg.suite)
 
     import torch
 
@@ -72,12 +74,28 @@ def job(cfg: DictConfig) -> None:
 
     if cfg.threads is not None:
         torch.set_num_threads(whole("threads", cfg.threads, least=1))
-    suite = instantiate(cfg.suite)
     prior = load_model(settings)
     editor = make_editor(settings, prior)
     output.mkdir(parents=True, exist_ok=True)
     harness = Harness(suite, output, settings.batch_size)
     harness.run(editor, editor_identity(settings, prior), prior, settings.seed)
+
+
+def make_suite(cfg: DictConfig) -> Any:
+    """The suite that a config describes.
+
+    Raises:
+        UserError: if it does not take one of its options.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        return instantiate(cfg, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise UserError(f"The suite cannot be set up: {error.__cause__ or error}.") from error
 
 
 def read(cfg: DictConfig, method: str, prior: str, given: Sequence[str]) -> Settings:
@@ -130,6 +148,8 @@ def _launcher(word: str) -> str:
         return word
     if value not in LAUNCHERS:
         raise UserError(f"There is no launcher {value!r}: {suggestion(value, LAUNCHERS)}")
+    if value != "local" and not find_spec(PLUGIN.format(value)):
+        raise UserError(f"launcher={value} is not installed: pip install hydra-{value}-launcher")
     return f"hydra/launcher={LAUNCHERS[value]}"
 
 

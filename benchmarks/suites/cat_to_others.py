@@ -30,6 +30,9 @@ class CatToOthers:
         cats: each becomes all seven other species.
         split: `test`, or `validation` to choose defaults on.
         size: of the pictures, in pixels.
+
+    Raises:
+        UserError: there is no such split, or it has fewer cats.
     """
 
     cats: int = 32
@@ -38,6 +41,9 @@ class CatToOthers:
 
     name = "cat_to_others"
     metrics = ("target_species", "background_psnr", "exact_psnr")
+
+    def __post_init__(self) -> None:
+        seeds(self.split, self.cats)
 
     def cases(self) -> list[Case]:
         made = []

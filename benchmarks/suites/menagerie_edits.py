@@ -128,7 +128,7 @@ class MenagerieEdits:
         size: of the pictures, in pixels.
 
     Raises:
-        UserError: there is no such kind.
+        UserError: there is no such kind or split, or it has fewer scenes.
     """
 
     scenes: int = 32
@@ -140,6 +140,7 @@ class MenagerieEdits:
     metrics = ("success", "kept", "kept_psnr", "exact_psnr")
 
     def __post_init__(self) -> None:
+        seeds(self.split, self.scenes)
         for kind in self.kinds:
             if kind not in KINDS:
                 raise UserError(f"There is no kind {kind!r}: {suggestion(kind, KINDS)}")

@@ -1,0 +1,130 @@
+"""The command line of the harness, end to end on a tiny random model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from benchmarks import run
+from benchmarks.run import main
+from benchmarks.suites.cat_to_others import CatToOthers
+from editing.command import base_config, group_choices
+from editing.edit import DistillationEditor
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def bench(
+    tmp_path: Path,
+    tiny_sd: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., Outcome]:
+    """Run the command line; one cat, one step, 32 pixels."""
+    monkeypatch.chdir(tmp_path)
+    short = [f"prior={tiny_sd}", "suite.cats=1", "suite.size=32", "steps=1"]
+
+    def call(*words: str) -> Outcome:
+        capsys.readouterr()
+        given = {word.partition("=")[0] for word in words}
+        code = main([*(word for word in short if word.partition("=")[0] not in given), *words])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+def test_a_run_leaves_rows_and_tables_and_prints_them(
+    bench: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    outcome = bench("method=dds", "seed=3")
+    assert outcome.code == 0, outcome.err
+    folder = tmp_path / "runs" / "cat_to_others"
+    table = (folder / "table.md").read_text()
+    assert table in outcome.out and "| dds " in table and "| 4 + 0" in table
+    rows = pd.read_parquet(folder / "rows.parquet")
+    assert len(rows) == 21 and set(rows.status) == {"done"}
+    assert set(rows[rows.method == "dds"].seed) == {3}
+
+
+def test_methods_share_a_folder_and_nothing_is_done_twice(
+    bench: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = bench("-m", "method=dds,sds", "seed=0,1", "output=out")
+    assert outcome.code == 0, outcome.err
+    table = (tmp_path / "out" / "table.md").read_text()
+    rows = pd.read_csv(tmp_path / "out" / "rows.csv")
+    assert rows.groupby("method").size().to_dict() == {
+        "dds": 14,
+        "exact answer": 7,
+        "sds": 14,
+        "source": 7,
+    }
+
+    def edits(*args: object, **named: object) -> None:
+        raise AssertionError("edited again")
+
+    monkeypatch.setattr(DistillationEditor, "__call__", edits)
+    assert bench("-m", "method=dds,sds", "seed=0,1", "output=out").code == 0
+    assert (tmp_path / "out" / "table.md").read_text() == table
+
+
+def test_a_case_that_fails_ends_in_1_and_says_which(
+    bench: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = DistillationEditor.__call__
+
+    def no_pigs(self: DistillationEditor, sources: torch.Tensor, *rest: object) -> object:
+        if len(sources) > 1 or float(sources.mean()) == float(pig.mean()):
+            raise RuntimeError("no pigs")
+        return whole(self, sources, *rest)  # type: ignore[arg-type]
+
+    suite = CatToOthers(cats=2, size=32)
+    pig = suite.load([suite.cases()[0]]).source
+    monkeypatch.setattr(DistillationEditor, "__call__", no_pigs)
+    outcome = bench("method=dds", "suite.cats=2")
+    assert outcome.code == 1
+    assert outcome.err.count("failed: ") == 7, "the seven edits of the first cat"
+    assert "failed: 850000-dog by dds: RuntimeError: no pigs" in outcome.err
+    assert "| dds          | 7 " in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["suite=cats"], "There is no suite 'cats': "),
+        (["suite.cat=3"], "There is no option 'suite.cat': did you mean 'suite.cats'?"),
+        (["suite.split=train"], "There is no split 'train'"),
+        (["method=idd"], "There is no method 'idd': did you mean 'ids'?"),
+        (["src=cat.png"], "There is no option 'src'"),
+        (["launcher=slurm"], "There is no launcher 'slurm'"),
+        (["threads=0"], "threads=0 cannot be used"),
+        (["batch_size=0"], "batch_size=0 cannot be used"),
+    ],
+)
+def test_bad_words_get_one_sentence(
+    bench: Callable[..., Outcome], tmp_path: Path, words: list[str], said: str
+) -> None:
+    outcome = bench(*words)
+    assert outcome.code == 2 and said in outcome.err
+    assert outcome.err.count("\n") == 1 and "Traceback" not in outcome.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_help_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for group in run.GROUPS:
+        for name, about in group_choices(group).items():
+            assert f"  {name} " in text and about in text and about
+    for option in base_config(run.CONFIG):
+        assert f"{option}=" in text or option in ("tuning",)

@@ -119,15 +119,18 @@ def finish(words: Sequence[str], started: float) -> int:
     Returns:
         1 if a case failed since `started`, seconds since the epoch, else 0.
     """
+    from benchmarks.grids import write_grids
     from benchmarks.rows import read_rows
-    from benchmarks.tables import print_tables, write_tables
+    from benchmarks.tables import frame, print_tables, write_tables
 
     given = dict(word.split("=", 1) for word in words if "=" in word)
     suites = given.get("suite", "cat_to_others").split(",")
     failed = 0
     for output in dict.fromkeys(folder(given.get("output"), suite) for suite in suites):
         rows = list(read_rows(output))
-        write_tables(output, rows)
+        data = frame(rows)
+        write_tables(output, data)
+        write_grids(output, data)
         print_tables(output)
         for row in rows:
             if row["status"] == "failed" and row["time"] >= started:

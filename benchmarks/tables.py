@@ -217,15 +217,12 @@ def _escaped(text: str) -> str:
     return text
 
 
-def write_tables(output: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_tables(output: Path, data: pd.DataFrame) -> None:
     """Writes rows.csv, rows.parquet, summary.json, table.md, table.tex and cost.md.
 
     All but cost.md, rows.csv and rows.parquet, which say how long things took, are the same
     however many workers there were.
     """
-    if not rows:
-        return
-    data = frame(rows)
     csv, parquet = StringIO(), BytesIO()
     data.to_csv(csv, index=False)
     data.to_parquet(parquet, index=False)

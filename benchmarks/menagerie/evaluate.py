@@ -26,7 +26,7 @@ from benchmarks.menagerie.classifier import AttributeClassifier, labels, load_cl
 from benchmarks.menagerie.dataset import draw, png
 from benchmarks.menagerie.scene import SPECIES, TEST_SEEDS, Scene, sample_scene
 from benchmarks.menagerie.stages import EMBEDDED, normalized
-from benchmarks.metrics.psnr import masked_psnr
+from benchmarks.metrics.psnr import psnr
 from editing.caption import Clip
 from editing.priors.diffusion import DiffusionPrior
 from editing.results import write
@@ -220,8 +220,8 @@ def main(argv: list[str] | None = None) -> None:
     row("held-out scenes", f"{len(seeds)} (seeds {seeds[0]} to {seeds[-1]})")
     again = reconstructed(pipeline, images)
     everywhere, animal = torch.ones_like(masks) > 0, masks > 0.5
-    row("VAE reconstruction PSNR", f"{masked_psnr(again, images, everywhere).mean():.1f} dB")
-    row("VAE reconstruction PSNR, animal", f"{masked_psnr(again, images, animal).mean():.1f} dB")
+    row("VAE reconstruction PSNR", f"{psnr(again, images, everywhere).mean():.1f} dB")
+    row("VAE reconstruction PSNR, animal", f"{psnr(again, images, animal).mean():.1f} dB")
     ssim, local = structural_similarity_index_measure(
         again, images, data_range=1.0, return_full_image=True
     )

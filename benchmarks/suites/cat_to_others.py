@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.menagerie.classifier import FILE, AttributeClassifier, load_classifier
 from benchmarks.menagerie.scene import SPECIES, sample_scene
 from benchmarks.menagerie.stages import EMBEDDED
-from benchmarks.metrics.psnr import masked_psnr
+from benchmarks.metrics.psnr import psnr
 from benchmarks.suites.base import Case, Measures, Pictures
 from benchmarks.suites.world import Scenes, around, file_digest, load_scenes, scene_case, seeds
 
@@ -72,7 +72,7 @@ class CatToOthers:
         wanted = torch.tensor([SPECIES.index(case.about.answer.species) for case in cases])
         right = self.judge.predict(edited)["species"] == wanted
         animals = around(pictures.masks["animal"] > 0)
-        background = masked_psnr(edited, pictures.source, ~animals)
-        exact = masked_psnr(edited, pictures.answer, animals)
+        background = psnr(edited, pictures.source, ~animals)
+        exact = psnr(edited, pictures.answer, animals)
         rows = torch.stack([right.float(), background, exact], 1).tolist()
         return [dict(zip(self.metrics, row, strict=True)) for row in rows]

@@ -26,7 +26,7 @@ from benchmarks.menagerie.scene import (
     sample_scene,
 )
 from benchmarks.menagerie.stages import EMBEDDED
-from benchmarks.metrics.psnr import masked_psnr
+from benchmarks.metrics.psnr import psnr
 from benchmarks.suites.base import Case, Measures, Pictures
 from benchmarks.suites.world import Scenes, around, file_digest, load_scenes, scene_case, seeds
 from editing.errors import UserError
@@ -170,8 +170,8 @@ class MenagerieEdits:
         assert pictures.answer is not None
         seen, truth = self.judge.predict(edited), labels([case.about.answer for case in cases])
         touched = region(pictures.source, pictures.answer)
-        kept_psnr = masked_psnr(edited, pictures.source, ~touched).tolist()
-        exact_psnr = masked_psnr(edited, pictures.answer, touched).tolist()
+        kept_psnr = psnr(edited, pictures.source, ~touched).tolist()
+        exact_psnr = psnr(edited, pictures.answer, touched).tolist()
         found = []
         for i, case in enumerate(cases):
             moved = changed(case.about)

@@ -1,0 +1,88 @@
+"""PIE-Bench's definitions, quirks included."""
+
+import lpips
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio
+from torchmetrics.image import StructuralSimilarityIndexMeasure
+
+from benchmarks.metrics.pie import (
+    PieLPIPS,
+    PieStructureDistance,
+    pie_mask,
+    pie_mse,
+    pie_prompt,
+    pie_psnr,
+    pie_ssim,
+)
+from benchmarks.metrics.psnr import psnr
+from benchmarks.metrics.structure import StructureDistance
+from tests.benchmarks.metrics.test_structure import dino  # noqa: F401  a fixture
+
+
+def pictures() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.rand(2, 2, 3, 32, 32, generator=generator)
+    kept = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
+    kept[:, :, :16] = True
+    return x, y, kept
+
+
+def test_a_mask_is_read_row_by_row_and_gets_a_border() -> None:
+    mask = pie_mask([2 * 6 + 2, 2, 4 * 6 + 5, 2], size=6)
+    inner = torch.zeros(6, 6, dtype=torch.bool)
+    inner[2, 2:4] = True
+    assert torch.equal(mask[1:-1, 1:-1], inner[1:-1, 1:-1])
+    assert mask[0].all() and mask[-1].all() and mask[:, 0].all() and mask[:, -1].all()
+    assert pie_mask([0, 10_000], size=6).all(), "a run may not end where the picture does"
+    assert pie_mask([], size=6).sum() == 20
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"), [([1], "pairs"), ([36, 1], "outside"), ([0, -1], "outs")]
+)
+def test_a_broken_code_is_refused(runs: list[int], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        pie_mask(runs, size=6)
+
+
+def test_brackets_are_taken_off() -> None:
+    assert pie_prompt("a [red] cat on a [wooden bench]") == "a red cat on a wooden bench"
+
+
+def test_what_is_cut_out_counts_as_kept() -> None:
+    x, y, kept = pictures()
+    a, b = ((p * kept).permute(0, 2, 3, 1).numpy() for p in (x, y))
+    pairs = list(zip(a, b, strict=True))
+    expected = [peak_signal_noise_ratio(*p, data_range=1) for p in pairs]
+    assert pie_psnr(x, y, kept).tolist() == pytest.approx(expected, abs=1e-3)
+    assert pie_mse(x, y, kept).tolist() == pytest.approx([((p - q) ** 2).mean() for p, q in pairs])
+    gain = pie_psnr(x, y, kept) - psnr(x, y, kept)
+    assert gain.tolist() == pytest.approx([10 * np.log10(2)] * 2, abs=1e-3)
+    theirs = StructuralSimilarityIndexMeasure(data_range=1.0)
+    for i in range(2):
+        expected_ssim = theirs((x * kept)[i : i + 1], (y * kept)[i : i + 1])
+        assert pie_ssim(x, y, kept)[i] == pytest.approx(float(expected_ssim), abs=1e-5)
+
+
+def test_nothing_left_has_no_value() -> None:
+    x, y, kept = pictures()
+    kept[0] = False
+    for measure in (pie_psnr, pie_mse, pie_ssim):
+        found = measure(x, y, kept)
+        assert found[0].isnan() and found[1].isfinite()
+        assert measure(x, y).isfinite().all()
+    torch.manual_seed(0)
+    metric = PieLPIPS(lpips.LPIPS(net="squeeze", pnet_rand=True, verbose=False).eval())
+    metric.update(x, y, kept)
+    with torch.no_grad():
+        cut = (x * kept)[1:] * 2 - 1, (y * kept)[1:] * 2 - 1
+        assert metric.compute() == pytest.approx(float(metric.network(*cut)))
+
+
+def test_the_structure_distance_gets_values_to_255(dino: torch.nn.Module) -> None:  # noqa: F811
+    x, y, _ = pictures()
+    theirs = PieStructureDistance(dino).values(x, y)
+    assert torch.equal(theirs, StructureDistance(dino, scale=255).values(x, y))
+    assert not torch.allclose(theirs, StructureDistance(dino).values(x, y), rtol=0.01)

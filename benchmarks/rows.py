@@ -40,7 +40,7 @@ def write_row(output: Path, key: str, row: Mapping[str, Any]) -> None:
     """Writes a row; its picture must be there before."""
     path = row_path(output, key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, to_json({"key": key, **row}))
+    write(path, to_json({**row, "key": key}))
 
 
 def read_row(output: Path, key: str) -> dict[str, Any] | None:

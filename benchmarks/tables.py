@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.metrics import COLUMNS, Column
+from benchmarks.rows import digest
 from benchmarks.statistics import Estimate, difference, estimate, holm
 from benchmarks.suites.base import REFERENCES
 from editing.results import to_json, write
@@ -18,7 +19,11 @@ KEYS = ("suite", "group", "case", "method", "label", "seed", "status")
 
 
 def frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """A line per row: `KEYS`, the metrics, the cost, and what else is known of it."""
+    """A line per row: `KEYS`, the metrics, the cost, and what else is known of it.
+
+    Of the same edit of the same case, measured anew since a judge has changed, the latest counts.
+    """
+    rows = _latest(rows)
     named = labels([row["edit"] for row in rows])
     lines = []
     for row, label in zip(rows, named, strict=True):
@@ -45,6 +50,14 @@ def frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         )
     made = pd.DataFrame(lines)
     return made.sort_values(["suite", "group", "label", "case", "seed", "key"], ignore_index=True)
+
+
+def _latest(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """One row for each suite, case, and edit with all its settings."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: (row["time"], row["key"])):
+        found[digest({name: row[name] for name in ("suite", "case", "edit")})] = row
+    return list(found.values())
 
 
 def _number(value: float | None) -> float:

@@ -111,7 +111,6 @@ def pasted(
     return torch.where(masks > 0, torch.lerp(source, edited, masks.expand_as(edited)), source)
 
 
-@torch.no_grad()
 def segment(
     images: Float[Tensor, "B 3 H W"], text: str, prior: Described, model: str = CLIPSEG
 ) -> Float[Tensor, "B 1 H W"]:
@@ -120,7 +119,15 @@ def segment(
     A prior whose folder has ``segmenter/`` brings its own.
     """
     own = prior.folder / "segmenter" if prior.folder else None
-    network, tokenizer, side, mean, std = _load(str(own) if own and own.is_dir() else model)
+    return segment_by(own if own and own.is_dir() else model, images, text)
+
+
+@torch.no_grad()
+def segment_by(
+    model: Path | str, images: Float[Tensor, "B 3 H W"], text: str
+) -> Float[Tensor, "B 1 H W"]:
+    """As :func:`segment`, by the CLIPSeg of a folder or name."""
+    network, tokenizer, side, mean, std = _load(str(model))
     pixels = F.interpolate(
         images.float().cpu(), (side, side), mode="bicubic", antialias=True, align_corners=False
     ).clamp(0, 1)

@@ -1,14 +1,14 @@
 """Finding what a word names in a picture, by whichever model there is."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from editing.caption import Described
-from editing.mask import segment
+from editing.mask import segment_by
 
 
 @runtime_checkable
@@ -23,14 +23,14 @@ class Segmenter(Protocol):
 
 
 class ClipSeg:
-    """CLIPSeg: the prior's own, if its folder has `segmenter/`.
+    """CLIPSeg, the Menagerie's own or another.
 
     Args:
-        prior: the Menagerie's, for its segmenter.
+        model: folder of a model that brings its own as `segmenter/`, or the name of a CLIPSeg.
     """
 
-    def __init__(self, prior: Described) -> None:
-        self.prior = prior
+    def __init__(self, model: Path | str) -> None:
+        self.model = model
 
     def __call__(
         self, images: Float[Tensor, "B 3 H W"], words: Sequence[str]
@@ -38,5 +38,5 @@ class ClipSeg:
         masks = torch.zeros(len(images), 1, *images.shape[-2:], dtype=torch.bool)
         for word in dict.fromkeys(words):
             rows = torch.tensor([each == word for each in words])
-            masks[rows] = segment(images[rows], word, self.prior) > 0.5
+            masks[rows] = segment_by(self.model, images[rows], word) > 0.5
         return masks

@@ -12,19 +12,27 @@ from torch import Tensor
 from benchmarks.menagerie.classifier import FILE, AttributeClassifier, load_classifier
 from benchmarks.menagerie.scene import SPECIES, sample_scene
 from benchmarks.menagerie.stages import EMBEDDED
-from benchmarks.metrics.psnr import psnr
+from benchmarks.metrics.clip import directional_score
+from benchmarks.metrics.iou import iou
+from benchmarks.metrics.lpips import menagerie_distance
+from benchmarks.metrics.psnr import psnr, ssim
+from benchmarks.metrics.segment import ClipSeg
 from benchmarks.suites.base import Case, Measures, Pictures
 from benchmarks.suites.world import Scenes, around, file_digest, load_scenes, scene_case, seeds
+from editing.caption import Clip
 
 OTHERS = SPECIES[1:]
+PARTS = ("clip", "segmenter")  # of the model, that judge beside the classifier
 
 
 @dataclass(eq=False)
 class CatToOthers:
     """Photo-like cats in their own coat, wearing nothing, at held-out seeds.
 
-    Measured are: whether the classifier takes the edit for the target species; PSNR to the source
-    where neither animal is, the source's or the answer's; PSNR to the exact answer where either is.
+    Measured are: whether the classifier takes the edit for the target species; CLIP's direction;
+    the overlap of what the segmenter finds in the source and, asked for the target, in the edit;
+    PSNR to the source where neither animal is, the source's or the answer's; the distance to the
+    source and to the exact answer; PSNR and SSIM to the exact answer where either animal is.
 
     Attributes:
         cats: each becomes all seven other species.
@@ -40,7 +48,16 @@ class CatToOthers:
     size: int = 64
 
     name = "cat_to_others"
-    metrics = ("target_species", "background_psnr", "exact_psnr")
+    metrics = (
+        "target_species",
+        "clip_direction",
+        "iou",
+        "background_psnr",
+        "source_distance",
+        "exact_distance",
+        "exact_psnr",
+        "exact_ssim",
+    )
 
     def __post_init__(self) -> None:
         seeds(self.split, self.cats)
@@ -62,17 +79,39 @@ class CatToOthers:
     def judge(self) -> AttributeClassifier:
         return load_classifier(EMBEDDED)
 
-    def identity(self) -> Mapping[str, Any]:
-        return {"metrics": 1, "classifier": file_digest(EMBEDDED, FILE)}
+    @cached_property
+    def clip(self) -> Clip:
+        return Clip(EMBEDDED)
 
+    @cached_property
+    def segmenter(self) -> ClipSeg:
+        return ClipSeg(EMBEDDED / "segmenter")
+
+    def identity(self) -> Mapping[str, Any]:
+        judges = {part: file_digest(EMBEDDED / part, "*.safetensors") for part in PARTS}
+        return {"metrics": 1, "classifier": file_digest(EMBEDDED, FILE), **judges}
+
+    @torch.no_grad()
     def measure(
         self, cases: Sequence[Case], pictures: Pictures, edited: Float[Tensor, "B 3 H W"]
     ) -> list[Measures]:
-        assert pictures.answer is not None
+        source, answer = pictures.source, pictures.answer
+        assert answer is not None
+        before, after = (list(prompts) for prompts in zip(*(c.prompts for c in cases), strict=True))
         wanted = torch.tensor([SPECIES.index(case.about.answer.species) for case in cases])
-        right = self.judge.predict(edited)["species"] == wanted
+        embed, texts = self.clip.embed_images, self.clip.embed_texts
         animals = around(pictures.masks["animal"] > 0)
-        background = psnr(edited, pictures.source, ~animals)
-        exact = psnr(edited, pictures.answer, animals)
-        rows = torch.stack([right.float(), background, exact], 1).tolist()
+        columns = {
+            "target_species": (self.judge.predict(edited)["species"] == wanted).float(),
+            "clip_direction": directional_score(
+                embed(source), embed(edited), texts(before), texts(after)
+            ),
+            "iou": iou(self.segmenter(source, before), self.segmenter(edited, after)),
+            "background_psnr": psnr(edited, source, ~animals),
+            "source_distance": menagerie_distance(self.judge, edited, source),
+            "exact_distance": menagerie_distance(self.judge, edited, answer),
+            "exact_psnr": psnr(edited, answer, animals),
+            "exact_ssim": ssim(edited, answer, animals),
+        }
+        rows = torch.stack([columns[name] for name in self.metrics], 1).tolist()
         return [dict(zip(self.metrics, row, strict=True)) for row in rows]

@@ -85,6 +85,14 @@ def test_what_failed_or_has_no_value_does_not_count() -> None:
     assert line["cases"] == 3 and line["metrics"]["exact_psnr"]["count"] == 2
 
 
+def test_of_an_edit_that_was_measured_anew_the_latest_counts() -> None:
+    old = [row("ids", i, 1.0) for i in range(3)]
+    new = [{**row("ids", i, 2.0), "key": f"anew-{i}", "time": 9.0} for i in range(2)]
+    data = frame([*new, *old])
+    assert sorted(data.exact_psnr) == [1.0, 2.0, 2.0]
+    assert len(frame([row("ids", 0, 1.0, seed) for seed in (0, 1)])) == 2
+
+
 def test_files_are_the_same_whatever_the_order_of_the_rows(tmp_path: Path) -> None:
     rows = some_rows()
     write_tables(tmp_path / "a", frame(rows))

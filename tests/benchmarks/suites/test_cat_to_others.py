@@ -1,5 +1,6 @@
 """Cats and the seven others."""
 
+import pytest
 import torch
 
 from benchmarks.menagerie.scene import SPECIES
@@ -41,6 +42,11 @@ def test_the_answer_scores_best_and_the_source_has_the_background() -> None:
         assert tuple(source) == suite.metrics
         assert (source["target_species"], answer["target_species"]) == (0.0, 1.0)
         assert source["background_psnr"] == answer["exact_psnr"] == 100.0
+        assert source["source_distance"] == answer["exact_distance"] == 0.0
+        assert source["exact_distance"] == answer["source_distance"] > 0.1
+        assert answer["exact_ssim"] == pytest.approx(1, abs=1e-4) and source["exact_ssim"] < 0.9
+        assert source["clip_direction"] != source["clip_direction"], "nothing changed"
+        assert answer["clip_direction"] > 0.2
         assert source["exact_psnr"] < 20 < answer["background_psnr"] < 60
 
 
@@ -51,3 +57,16 @@ def test_the_background_is_outside_both_animals() -> None:
     inside = pictures.masks["animal"] > 0
     painted = torch.where(inside, torch.ones(()), pictures.source)
     assert suite.measure([case], pictures, painted)[0]["background_psnr"] == 100.0
+
+
+def test_the_overlap_is_of_what_the_segmenter_finds() -> None:
+    suite = CatToOthers(cats=2)
+    cases = suite.cases()
+    pictures = suite.load(cases)
+    assert pictures.answer is not None
+    found = [row["iou"] for row in suite.measure(cases, pictures, pictures.answer)]
+    assert sum(value == value for value in found) > 10, "most are found"
+    assert all(0.2 < value < 1 for value in found if value == value)
+    # A pig asked for in a picture of a cat is mostly not found, which is no overlap of 0.
+    unchanged = [row["iou"] for row in suite.measure(cases, pictures, pictures.source)]
+    assert sum(value != value for value in unchanged) > 4

@@ -1,0 +1,131 @@
+"""The page, as text and in a browser."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from benchmarks.report import main, report
+from benchmarks.rows import picture_path, write_row
+from editing.errors import UserError
+from tests.benchmarks.test_tables import row
+
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
+    "--disable-sync"
+).split()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three methods on six cases; dds worsens from case to case, one edit of ids has failed."""
+    folder = tmp_path_factory.mktemp("runs") / "cats"
+    shades = {"source": 20, "exact answer": 240, "dds": 120, "ids": 180}
+    number = 0
+    for method, shade in shades.items():
+        for case in range(6):
+            number += 1
+            key = f"{number:032x}"
+            made = row(method, case, 20.0 - case + shade / 100)
+            made["metrics"]["background_psnr"] = 30.0 + case + shade / 100
+            if (method, case) == ("ids", 3):
+                made |= {"status": "failed", "metrics": {}, "reason": "<b>no</b> memory"}
+            path = picture_path(folder, key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (64, 64), (shade, 10 * case, 0)).save(path)
+            write_row(folder, key, made)
+    return folder
+
+
+def test_the_page_needs_nothing_from_elsewhere(run: Path) -> None:
+    page = report([run])
+    assert set(re.findall(r"(?:src|href)=[\"']?(.{5})", page)) == {"data:"}
+    assert "http" not in re.sub(r"data:image/png;base64,[\w+/=]+", "", page)
+    assert page.count("data:image/png") == 23 and page.count('class="case"') == 6
+    assert "&lt;b&gt;no&lt;/b&gt; memory" in page and "<b>no</b>" not in page
+    assert page.count("<svg") == 2, "species, and PSNR to the exact answer, against the background"
+
+
+def test_as_many_cases_as_are_asked_for(run: Path) -> None:
+    assert report([run], cases=2).count('class="case"') == 2
+
+
+def test_a_folder_without_rows_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="has no rows"):
+        report([tmp_path])
+    assert main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith(f"Error: {tmp_path} has no rows: give a folder")
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> Iterator[Page]:
+    """The page in a browser that is not allowed to reach anything."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("there is no chromium on this machine")
+    out = run.parent / "report.html"
+    assert main([str(run), "--out", str(out)]) == 0
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        made = browser.new_page(viewport={"width": 1280, "height": 900}, offline=True)
+        errors: list[Any] = []
+        made.on("pageerror", lambda error: errors.append(error))
+        made.goto(out.as_uri())
+        yield made
+        browser.close()
+        assert errors == []
+
+
+def names(page: Page) -> list[str]:
+    return page.eval_on_selector_all(".case", "boxes => boxes.map(box => box.dataset.case)")
+
+
+def test_all_pictures_are_shown(page: Page) -> None:
+    sizes = page.eval_on_selector_all("img", "all => all.map(image => image.naturalWidth)")
+    assert set(sizes) == {64}
+    assert page.title() == "Edits: cat_to_others"
+    assert page.locator(".plot circle").count() == 4
+
+
+def test_the_gallery_is_sorted_by_a_metric_of_a_method(page: Page) -> None:
+    cases = [f"case-{i}" for i in range(6)]
+    assert names(page) == cases
+    page.select_option(".metric", "exact_psnr")
+    page.select_option(".label", "dds")
+    assert names(page) == cases[::-1], "the worst first"
+    page.check(".down")
+    assert names(page) == cases
+    page.select_option(".label", "ids")
+    assert names(page) == [*cases[:3], *cases[4:], "case-3"], "without a value, last"
+
+
+def test_an_edit_is_compared_with_its_source_under_the_pointer(page: Page) -> None:
+    frame = page.locator('.case[data-case="case-0"] figure[data-label="dds"] .compare')
+    frame.scroll_into_view_if_needed()
+    box = frame.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 10)
+    clip = frame.locator(".over").evaluate("image => image.style.clipPath")
+    assert clip == "inset(0px 75% 0px 0px)"
+    shot = frame.screenshot()
+    path = Path(page.url.removeprefix("file://")).with_name("frame.png")
+    path.write_bytes(shot)
+    seen = Image.open(path).convert("RGB")
+    assert seen.getpixel((10, 60))[0] == 20 and seen.getpixel((100, 60))[0] == 120
+    page.mouse.move(0, 0)
+    assert frame.locator(".edge").is_hidden()
+
+
+def test_a_table_is_sorted_by_a_click(page: Page) -> None:
+    first = page.locator("table").first
+    column = first.locator("th", has_text="background PSNR")
+    column.click()
+    cells = first.locator("tbody tr td:first-child").all_inner_texts()
+    assert cells == ["source", "dds", "ids", "exact answer"]
+    column.click()
+    assert first.locator("tbody tr td:first-child").all_inner_texts() == cells[::-1]

@@ -1,5 +1,8 @@
 """The command line of the harness, end to end on a tiny random model."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,8 @@ from benchmarks.run import main
 from benchmarks.suites.cat_to_others import CatToOthers
 from editing.command import base_config, group_choices
 from editing.edit import DistillationEditor
+
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass
@@ -128,3 +133,25 @@ def test_help_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
             assert f"  {name} " in text and about in text and about
     for option in base_config(run.CONFIG):
         assert f"{option}=" in text or option in ("tuning",)
+
+
+def test_four_workers_of_ray_make_the_tables_of_one(tiny_sd: Path, tmp_path: Path) -> None:
+    words = [f"prior={tiny_sd}", "suite.cats=2", "suite.size=32", "steps=2", "method=dds"]
+    words += ["batch_size=2", "threads=1"]
+    # Ray's workers are polite, and would wait for everything else that the machine is doing.
+    polite = {"RAY_worker_niceness": "0", "RAY_AUTH_MODE": "disabled"}
+    for folder, more in (("one", []), ("four", ["-m", "launcher=ray", "worker=0,1,2,3"])):
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.run", *words, *more, f"output={tmp_path / folder}"],
+            env=os.environ | polite,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+        )
+        assert done.returncode == 0, done.stderr
+    for name in ("table.md", "table.tex", "summary.json"):
+        assert (tmp_path / "four" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    assert len(pd.read_csv(tmp_path / "four" / "rows.csv")) == 42
+    assert list((tmp_path / "four" / "claims").iterdir()) == []

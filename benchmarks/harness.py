@@ -77,6 +77,7 @@ class Harness:
 
     def __init__(self, suite: Suite, output: Path, batch_size: int) -> None:
         self.suite, self.output, self.batch_size = suite, output, batch_size
+        self.cases = suite.cases()
         self.tally = Tally()
         self.started = time.time()
         self.measured_by = dict(suite.identity())
@@ -91,10 +92,9 @@ class Harness:
             seed: of the random numbers.
         """
         began = time.perf_counter()
-        cases = self.suite.cases()
         references: tuple[Make, ...] = (lambda _, p: p.source, lambda _, p: p.answer)
         for name, picture in zip(REFERENCES, references, strict=True):
-            self._all(cases, {"method": name}, None, picture)
+            self._all({"method": name}, None, picture)
 
         def edit(batch: Sequence[Case], pictures: Pictures) -> Edit:
             before, after = zip(*(case.prompts for case in batch), strict=True)
@@ -102,17 +102,15 @@ class Harness:
             generators = make_generators(seed, [case.index for case in batch])
             return editor(pictures.source, pair, generators)
 
-        self._all(cases, {**what, "seed": seed}, what["method"], edit)
+        self._all({**what, "seed": seed}, what["method"], edit)
         self.tally.seconds["wall"] += time.perf_counter() - began
         return self.tally
 
-    def _all(
-        self, cases: Sequence[Case], what: dict[str, Any], bar: str | None, make: Make
-    ) -> None:
+    def _all(self, what: dict[str, Any], bar: str | None, make: Make) -> None:
         """Rows of all cases, made as `make` says; waits for those that others are making."""
-        keys = {case.name: self._key(case, what) for case in cases}
-        waiting = list(batches(cases, self.batch_size))
-        with tqdm(desc=bar, total=len(cases), unit="edit", disable=bar is None) as progress:
+        keys = {case.name: self._key(case, what) for case in self.cases}
+        waiting = list(batches(self.cases, self.batch_size))
+        with tqdm(desc=bar, total=len(self.cases), unit="edit", disable=bar is None) as progress:
             while waiting:
                 left = [batch for batch in waiting if not self._done(batch, keys, what, make)]
                 progress.update(sum(map(len, waiting)) - sum(map(len, left)))

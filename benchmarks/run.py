@@ -65,7 +65,6 @@ def job(cfg: DictConfig) -> None:
     given = [word.lstrip("+~").partition("=")[0] for word in overrides]
     settings = read(cfg, choices["method"], cfg.prior.get("path") or choices["prior"], given)
     output = folder(cfg.output, choices["suite"])
-    suite = make_suite(cfg.suite)
 
     import torch
 
@@ -74,10 +73,10 @@ def job(cfg: DictConfig) -> None:
 
     if cfg.threads is not None:
         torch.set_num_threads(whole("threads", cfg.threads, least=1))
+    harness = Harness(make_suite(cfg.suite), output, settings.batch_size)
     prior = load_model(settings)
     editor = make_editor(settings, prior)
     output.mkdir(parents=True, exist_ok=True)
-    harness = Harness(suite, output, settings.batch_size)
     harness.run(editor, editor_identity(settings, prior), prior, settings.seed)
 
 
@@ -90,6 +89,8 @@ def make_suite(cfg: DictConfig) -> Any:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise UserError(f"suite.{missing[0]} is missing: --help says what the suite needs.")
     try:
         return instantiate(cfg, _convert_="all")
     except InstantiationException as error:

@@ -223,6 +223,20 @@ def find_clip(prior: Described, name: str) -> "Clip":
     """
     if prior.folder and (prior.folder / "clip").is_dir():
         return read_clip(prior.folder)
+    try:
+        return load_clip(name)
+    except UserError as error:
+        raise UserError(
+            f"{error} Give another with early_stop.model=, or early_stop.patience=0."
+        ) from error
+
+
+def load_clip(name: str) -> "Clip":
+    """The CLIP of a folder or hub name.
+
+    Raises:
+        UserError: if it is neither there nor can be downloaded.
+    """
     import huggingface_hub
 
     folder = expanded(name)
@@ -232,14 +246,13 @@ def find_clip(prior: Described, name: str) -> "Clip":
             folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted))
         except Exception as error:  # HTTP library, hub and file system: no common class
             raise UserError(
-                f"The CLIP {name!r} is neither a folder nor can it be downloaded; "
-                "give another with early_stop.model=, or early_stop.patience=0."
+                f"The CLIP {name!r} is neither a folder nor can it be downloaded."
             ) from error
     try:
         return read_clip(folder)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"The CLIP in {folder} cannot be read: {reason}") from error
+        raise UserError(f"The CLIP in {folder} cannot be read: {reason.rstrip('.')}.") from error
 
 
 class Clip:

@@ -43,7 +43,7 @@ def guarded(words: Sequence[str], action: Callable[[], int], config_name: str) -
     except (UserError, HydraException, OmegaConfBaseException) as error:
         if "debug=true" in words or os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
-        print(f"Error: {explain(error, config_name)}", file=sys.stderr)
+        print(f"Error: {explain(error, config_name, words)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "Interrupted; nothing was written.", file=sys.stderr)
@@ -126,8 +126,8 @@ def flags_last(words: Sequence[str]) -> list[str]:
     return overrides + flags
 
 
-def explain(error: Exception, config_name: str) -> str:
-    """`error` in one sentence that names what is wrong and what to do."""
+def explain(error: Exception, config_name: str, words: Sequence[str] = ()) -> str:
+    """`error`, provoked by `words`, in one sentence that names what is wrong and what to do."""
     message = str(error)
     if isinstance(error, UserError):
         return " ".join(message.split())
@@ -135,27 +135,32 @@ def explain(error: Exception, config_name: str) -> str:
         group, _, name = str(error.missing_cfg_file).partition("/")
         return f"There is no {group} {name!r}: {suggestion(name, error.options)}"
     if match := re.match(r"Could not override '(.+?)'", message):
-        return unknown_option(match[1], config_name)
+        return unknown_option(match[1], config_name, words)
     if isinstance(error, OverrideParseException):
         return f"{error.override!r} cannot be parsed: put its value in quotes, key='value'."
     return " ".join(message.split())
 
 
-def unknown_option(key: str, config_name: str) -> str:
-    """A sentence that names the known option nearest to `key`."""
-    known = list(option_keys(base_config(config_name)))
+def unknown_option(key: str, config_name: str, words: Sequence[str] = ()) -> str:
+    """A sentence that names the known option nearest to `key`, with the choices of `words`."""
+    known = list(option_keys(base_config(config_name, words)))
     name = key.split("@")[0]
     return f"There is no option {name!r}: {suggestion(name, known)}"
 
 
-def base_config(config_name: str) -> dict[str, Any]:
-    """The config without any override."""
+def base_config(config_name: str, words: Sequence[str] = ()) -> dict[str, Any]:
+    """The config with no override but those of `words` that choose from its groups."""
     from hydra import compose, initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()  # of the run that failed
+    chosen = []
+    for word in words:
+        group, _, choice = word.partition("=")
+        if (resources.files("conf") / group / f"{choice}.yaml").is_file():
+            chosen.append(word)
     with initialize_config_module("conf", version_base="1.3"):
-        config = OmegaConf.to_container(compose(config_name))
+        config = OmegaConf.to_container(compose(config_name, chosen))
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
 

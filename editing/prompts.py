@@ -6,9 +6,14 @@ from pathlib import Path
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-TEXT_KEYS = ("src", "target", "source", "output", "captioner", "mask", "jobs", "lora", "embedding")
+TEXT_KEYS = (
+    *("src", "target", "source", "output", "captioner", "mask", "jobs", "lora", "embedding"),
+    *("suite.src", "suite.source"),
+)
 _NESTED = {"mask": "mask.area"}  # text keys that stand for a field of theirs
-_TEXT_OVERRIDE = re.compile(rf"(\+{{0,2}}(?:{'|'.join(TEXT_KEYS)}))=(.*)", re.DOTALL)
+_TEXT_OVERRIDE = re.compile(
+    rf"(\+{{0,2}}(?:{'|'.join(map(re.escape, TEXT_KEYS))}))=(.*)", re.DOTALL
+)
 
 
 def escape_interpolation(text: str) -> str:

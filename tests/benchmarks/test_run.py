@@ -36,10 +36,11 @@ def bench(
 ) -> Callable[..., Outcome]:
     """Run the command line; one cat, one step, 32 pixels."""
     monkeypatch.chdir(tmp_path)
-    short = [f"prior={tiny_sd}", "suite.cats=1", "suite.size=32", "steps=1"]
+    cats = ["suite.cats=1", "suite.size=32"]
 
     def call(*words: str) -> Outcome:
         capsys.readouterr()
+        short = [f"prior={tiny_sd}", "steps=1", *([] if "suite=ip2p" in words else cats)]
         given = {word.partition("=")[0] for word in words}
         code = main([*(word for word in short if word.partition("=")[0] not in given), *words])
         captured = capsys.readouterr()
@@ -111,6 +112,12 @@ def test_a_case_that_fails_ends_in_1_and_says_which(
         (["suite.split=train"], "There is no split 'train'"),
         (["method=idd"], "There is no method 'idd': did you mean 'ids'?"),
         (["src=cat.png"], "There is no option 'src'"),
+        (["suite=ip2p"], "suite.src is missing"),
+        (["suite=ip2p", "suite.src=a, b.jsonl"], "a, b.jsonl cannot be read"),
+        (
+            ["suite=ip2p", "suite.cats=3"],
+            "There is no option 'suite.cats': did you mean 'suite.src'",
+        ),
         (["launcher=slurm"], "There is no launcher 'slurm'"),
         (["threads=0"], "threads=0 cannot be used"),
         (["batch_size=0"], "batch_size=0 cannot be used"),

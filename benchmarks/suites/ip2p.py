@@ -1,0 +1,93 @@
+"""A list of pictures with their prompts, or InstructPix2Pix's own folders."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.suites.base import Case
+from benchmarks.suites.pictures import PictureSuite
+from editing.errors import UserError
+from editing.images import find_pictures
+from editing.jobs import find_jobs, read_jobs
+from editing.paths import expanded
+from editing.results import slug
+
+
+def unique(names: list[str]) -> list[str]:
+    """Names with numbers behind those that come again."""
+    seen: dict[str, int] = {}
+    made = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        made.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return made
+
+
+@dataclass(eq=False, kw_only=True)
+class IP2P(PictureSuite):
+    """Pictures, and what each shows before and after the edit.
+
+    Attributes:
+        src: a CSV or JSONL file with `src`, `source` and `target` in every line; or a folder in the
+            layout of the InstructPix2Pix data set: a folder for each pair of prompts, with
+            `prompt.json` (`input`, `output`) and pictures of the source named `*_0.jpg`.
+    """
+
+    src: str
+
+    name = "ip2p"
+
+    def cases(self) -> list[Case]:
+        folder = expanded(self.src)
+        edits = list(_folders(folder)) if folder.is_dir() else list(_lines(self.src))
+        names = unique([f"{slug(path.stem)}-{slug(prompts[1])}" for path, prompts in edits])
+        pairs = zip(names, edits, strict=True)
+        return [self.picture_case(name, path, prompts) for name, (path, prompts) in pairs]
+
+
+def _lines(src: str) -> Iterator[tuple[Path, tuple[str, str]]]:
+    for job in read_jobs(src):
+        if job.source is None:
+            raise UserError(f"{src} has no source for {job.path.name}: say what it shows.")
+        yield job.path, (job.source, job.target)
+
+
+def _folders(folder: Path) -> Iterator[tuple[Path, tuple[str, str]]]:
+    """The first picture of every pair of prompts."""
+    found = False
+    for path in sorted(folder.glob("*/prompt.json")):
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+            prompts = str(said["input"]), str(said["output"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} does not have the prompts input and output.") from error
+        pictures = find_pictures(str(path.parent / "*_0.*"))
+        found = True
+        yield pictures[0], prompts
+    if not found:
+        raise UserError(f"{folder} has no folders with a prompt.json.")
+
+
+@dataclass(eq=False, kw_only=True)
+class RealCats(PictureSuite):
+    """Cat-to-Others on pictures of one's own: each becomes every target.
+
+    Attributes:
+        src: a picture, a folder or a glob.
+        source: what the pictures show.
+        targets: what they become.
+    """
+
+    src: str
+    source: str = "a cat"
+    targets: Sequence[str] = ("a dog", "a pig", "a cow", "a lion", "a tiger", "a squirrel")
+
+    name = "real_cats"
+
+    def cases(self) -> list[Case]:
+        jobs = [job for target in self.targets for job in find_jobs(self.src, target, self.source)]
+        jobs.sort(key=lambda job: job.path)
+        names = unique([f"{slug(job.path.stem)}-{slug(job.target)}" for job in jobs])
+        pairs = zip(names, jobs, strict=True)
+        return [self.picture_case(n, job.path, (self.source, job.target)) for n, job in pairs]

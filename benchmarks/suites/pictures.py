@@ -1,0 +1,202 @@
+"""Edits of real pictures: which metrics there are, and reading the pictures."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from benchmarks.metrics.background import background_psnr, background_psnr_paper
+from benchmarks.metrics.clip import clip_score, directional_score
+from benchmarks.metrics.iou import iou
+from benchmarks.metrics.lpips import LPIPS
+from benchmarks.metrics.pie import (
+    PieLPIPS,
+    PieStructureDistance,
+    pie_mse,
+    pie_psnr,
+    pie_ssim,
+)
+from benchmarks.metrics.psnr import mse, psnr, ssim
+from benchmarks.metrics.segment import ClipSeg, Segmenter
+from benchmarks.metrics.structure import StructureDistance
+from benchmarks.suites.base import Case, Measures, Pictures
+from editing.caption import Clip, load_clip
+from editing.errors import UserError
+from editing.images import fit, fitted_size, read_picture, to_tensor
+from editing.settings import suggestion
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a metric sees.
+
+    Attributes:
+        source: in [0, 1].
+        edited: in [0, 1].
+        before: source prompts.
+        after: target prompts.
+        kept: where nothing should change, if the suite knows.
+    """
+
+    source: Float[Tensor, "B 3 H W"]
+    edited: Float[Tensor, "B 3 H W"]
+    before: Sequence[str]
+    after: Sequence[str]
+    kept: Bool[Tensor, "B 1 H W"] | None = None
+
+
+class Judges:
+    """The models behind the metrics, each loaded when it is first asked.
+
+    Args:
+        clip: folder or hub name of a CLIP.
+        segmenter: of a CLIPSeg.
+        lpips: backbone of LPIPS.
+        dino: folder or hub name of a vision transformer.
+    """
+
+    def __init__(self, clip: str, segmenter: str, lpips: str, dino: str) -> None:
+        self.names = {"clip": clip, "segmenter": segmenter, "lpips": lpips, "dino": dino}
+
+    @cached_property
+    def clip(self) -> Clip:
+        return load_clip(self.names["clip"])
+
+    @cached_property
+    def segmenter(self) -> Segmenter:
+        return ClipSeg(self.names["segmenter"])
+
+    @cached_property
+    def lpips(self) -> LPIPS:
+        return LPIPS(self.names["lpips"])  # type: ignore[arg-type]
+
+    @cached_property
+    def structure(self) -> StructureDistance:
+        return StructureDistance(self.names["dino"])
+
+    @cached_property
+    def pie_lpips(self) -> PieLPIPS:
+        return PieLPIPS()
+
+    @cached_property
+    def pie_structure(self) -> PieStructureDistance:
+        return PieStructureDistance(self.names["dino"])
+
+
+def _direction(judges: Judges, b: Batch) -> Tensor:
+    embed, say = judges.clip.embed_images, judges.clip.embed_texts
+    before, after = say(list(b.before)), say(list(b.after))
+    return directional_score(embed(b.source), embed(b.edited), before, after)
+
+
+def _score(judges: Judges, b: Batch) -> Tensor:
+    clip = judges.clip
+    return clip_score(clip.embed_images(b.edited), clip.embed_texts(list(b.after)))
+
+
+def _pie_score(judges: Judges, b: Batch) -> Tensor:
+    """Of the edited region alone, the rest set to 0; NaN where there is none."""
+    if b.kept is None:
+        return torch.full((len(b.source),), torch.nan)
+    edited = ~b.kept
+    clip = judges.clip
+    found = clip_score(clip.embed_images(b.edited * edited), clip.embed_texts(list(b.after)))
+    return torch.where(edited.flatten(1).any(1), found, torch.nan)
+
+
+def _overlap(judges: Judges, b: Batch) -> Tensor:
+    return iou(judges.segmenter(b.source, b.before), judges.segmenter(b.edited, b.after))
+
+
+METRICS: dict[str, Callable[[Judges, Batch], Tensor]] = {
+    "clip_score": _score,
+    "clip_direction": _direction,
+    "iou": _overlap,
+    "residual_psnr": lambda _, b: background_psnr(b.source, b.edited),
+    "residual_psnr_paper": lambda _, b: background_psnr_paper(b.source, b.edited),
+    "lpips": lambda judges, b: judges.lpips.values(b.source, b.edited),
+    "structure": lambda judges, b: judges.structure.values(b.source, b.edited),
+    "psnr": lambda _, b: psnr(b.source, b.edited),
+    "ssim": lambda _, b: ssim(b.source, b.edited),
+    "mse": lambda _, b: mse(b.source, b.edited),
+    "pie_structure": lambda judges, b: judges.pie_structure.values(b.edited, b.source),
+    "pie_psnr": lambda _, b: pie_psnr(b.edited, b.source, b.kept),
+    "pie_lpips": lambda judges, b: judges.pie_lpips.values(b.edited, b.source, b.kept),
+    "pie_mse": lambda _, b: pie_mse(b.edited, b.source, b.kept),
+    "pie_ssim": lambda _, b: pie_ssim(b.edited, b.source, b.kept),
+    "pie_clip_whole": _score,
+    "pie_clip_edited": _pie_score,
+}
+
+
+@dataclass(eq=False, kw_only=True)
+class PictureSuite:
+    """What suites of real pictures share; they bring `name` and `cases`.
+
+    Attributes:
+        metrics: of `METRICS`, in the order of the table.
+        size: shorter side of the edit, in pixels.
+        multiple: what both sides are multiples of.
+        clip: folder or hub name of the CLIP that judges.
+        segmenter: of the CLIPSeg.
+        lpips: backbone of LPIPS: alex, vgg or squeeze.
+        dino: folder or hub name of the vision transformer.
+
+    Raises:
+        UserError: there is no such metric.
+    """
+
+    metrics: Sequence[str] = ("clip_score", "clip_direction", "residual_psnr", "lpips")
+    size: int = 512
+    multiple: int = 64
+    clip: str = "openai/clip-vit-large-patch14"
+    segmenter: str = "CIDAS/clipseg-rd64-refined"
+    lpips: str = "alex"
+    dino: str = "facebook/dino-vitb8"
+
+    def __post_init__(self) -> None:
+        for metric in self.metrics:
+            if metric not in METRICS:
+                raise UserError(f"There is no metric {metric!r}: {suggestion(metric, METRICS)}")
+
+    @cached_property
+    def judges(self) -> Judges:
+        return Judges(self.clip, self.segmenter, self.lpips, self.dino)
+
+    def identity(self) -> Mapping[str, Any]:
+        return {"metrics": 1, "which": list(self.metrics), **self.judges.names}
+
+    def picture_case(
+        self,
+        name: str,
+        path: Path,
+        prompts: tuple[str, str],
+        group: str = "",
+        identity: Mapping[str, Any] | None = None,
+    ) -> Case:
+        """A case whose picture is a file."""
+        width, height = fitted_size(*read_picture(path).size, self.size, self.multiple)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        what = {"picture": digest, "size": [height, width], **(identity or {})}
+        return Case(name, prompts, what, group, (height, width), path)
+
+    def load(self, cases: Sequence[Case]) -> Pictures:
+        made = [fit(read_picture(case.about), self.size, self.multiple) for case in cases]
+        return Pictures(torch.stack([to_tensor(picture) for picture in made]))
+
+    @torch.no_grad()
+    def measure(
+        self, cases: Sequence[Case], pictures: Pictures, edited: Float[Tensor, "B 3 H W"]
+    ) -> list[Measures]:
+        before, after = zip(*(case.prompts for case in cases), strict=True)
+        kept = pictures.masks.get("kept")
+        batch = Batch(pictures.source, edited, before, after, None if kept is None else kept > 0.5)
+        columns = [METRICS[name](self.judges, batch).cpu() for name in self.metrics]
+        rows = torch.stack(columns, 1).tolist()
+        return [dict(zip(self.metrics, row, strict=True)) for row in rows]

@@ -1,0 +1,191 @@
+"""Suites of real pictures: lists, InstructPix2Pix's folders, cats, PIE-Bench's layout."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.menagerie.stages import EMBEDDED
+from benchmarks.metrics.pie import pie_psnr
+from benchmarks.suites.base import Suite
+from benchmarks.suites.ip2p import IP2P, RealCats, unique
+from benchmarks.suites.pictures import METRICS
+from benchmarks.suites.pie_bench import KINDS, PieBench
+from editing.errors import UserError
+from tests.benchmarks.metrics.test_structure import dino  # noqa: F401  a fixture
+
+SMALL = {"size": 64, "multiple": 8, "clip": str(EMBEDDED), "segmenter": str(EMBEDDED / "segmenter")}
+
+
+def picture(path: Path, width: int = 96, height: int = 64, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(values).save(path)
+    return path
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    """Two pictures of different shape, one of them edited twice."""
+    picture(tmp_path / "wide.png")
+    picture(tmp_path / "tall.png", 64, 96, 1)
+    lines = [
+        {"src": "wide.png", "source": "a man", "target": "a clown"},
+        {"src": "tall.png", "source": "a man", "target": "a robot"},
+        {"src": "wide.png", "source": "a man", "target": "a clown"},
+    ]
+    path = tmp_path / "edits.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+def test_a_list_of_pictures(listed: Path) -> None:
+    suite = IP2P(src=str(listed), **SMALL)
+    assert isinstance(suite, Suite)
+    cases = suite.cases()
+    assert [case.name for case in cases] == ["wide-a_clown", "tall-a_robot", "wide-a_clown-2"]
+    assert [case.size for case in cases] == [(64, 96), (96, 64), (64, 96)]
+    assert cases[0].prompts == ("a man", "a clown")
+    source = suite.load([cases[0], cases[2]]).source
+    assert source.shape == (2, 3, 64, 96)
+    seen = np.asarray(Image.open(listed.parent / "wide.png")).transpose(2, 0, 1) / 255
+    assert np.allclose(source[0], seen, atol=1e-6)
+
+
+def test_another_picture_of_the_same_name_is_another_case(listed: Path) -> None:
+    before = IP2P(src=str(listed), **SMALL).cases()
+    picture(listed.parent / "wide.png", seed=9)
+    after = IP2P(src=str(listed), **SMALL).cases()
+    assert before[0].identity != after[0].identity and before[1].identity == after[1].identity
+
+
+def test_metrics_are_those_that_are_asked_for(listed: Path) -> None:
+    names = ("clip_score", "clip_direction", "iou", "psnr", "ssim", "mse", "residual_psnr")
+    suite = IP2P(src=str(listed), metrics=names, **SMALL)
+    (case, *_) = suite.cases()
+    pictures = suite.load([case])
+    (same,) = suite.measure([case], pictures, pictures.source)
+    assert tuple(same) == names and same["psnr"] == same["residual_psnr"] == 100
+    assert same["mse"] == 0 and same["clip_direction"] != same["clip_direction"]
+    (noisy,) = suite.measure([case], pictures, 1 - pictures.source)
+    assert noisy["psnr"] < 20 and -1 <= noisy["clip_direction"] <= 1
+    with pytest.raises(UserError, match="no metric 'lpip': did you mean 'lpips'"):
+        IP2P(src=str(listed), metrics=("lpip",))
+
+
+def test_metrics_belong_to_the_identity(listed: Path) -> None:
+    one = IP2P(src=str(listed), metrics=("psnr",), **SMALL)
+    assert one.identity() != IP2P(src=str(listed), metrics=("psnr", "ssim"), **SMALL).identity()
+
+
+def test_a_list_must_say_what_the_pictures_show(listed: Path) -> None:
+    listed.write_text('{"src": "wide.png", "target": "a clown"}')
+    with pytest.raises(UserError, match=r"has no source for wide\.png"):
+        IP2P(src=str(listed)).cases()
+
+
+def test_folders_of_instructpix2pix(tmp_path: Path) -> None:
+    for name in ("0002", "0001"):
+        picture(tmp_path / name / "123_0.jpg")
+        picture(tmp_path / name / "123_1.jpg")
+        said = {"input": f"in {name}", "edit": "do it", "output": f"out {name}"}
+        (tmp_path / name / "prompt.json").write_text(json.dumps(said))
+    cases = IP2P(src=str(tmp_path), **SMALL).cases()
+    assert [case.prompts for case in cases] == [("in 0001", "out 0001"), ("in 0002", "out 0002")]
+    assert {case.about.name for case in cases} == {"123_0.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("contents", "said"),
+    [(None, "no folders with a prompt.json"), ("{}", "prompts input and output"), ("[", "prompts")],
+)
+def test_a_folder_without_prompts_is_named(tmp_path: Path, contents: str | None, said: str) -> None:
+    if contents is not None:
+        (tmp_path / "0001").mkdir()
+        (tmp_path / "0001" / "prompt.json").write_text(contents)
+    with pytest.raises(UserError, match=said):
+        IP2P(src=str(tmp_path)).cases()
+
+
+def test_every_cat_becomes_every_target(tmp_path: Path) -> None:
+    for i in (10, 9):
+        picture(tmp_path / f"cat{i}.png", seed=i)
+    cases = RealCats(src=str(tmp_path), targets=("a dog", "a pig"), **SMALL).cases()
+    assert [case.name for case in cases] == [
+        "cat10-a_dog",
+        "cat10-a_pig",
+        "cat9-a_dog",
+        "cat9-a_pig",
+    ]
+    assert {case.prompts[0] for case in cases} == {"a cat"}
+
+
+def test_names_are_numbered_where_they_come_again() -> None:
+    assert unique(["a", "b", "a", "a"]) == ["a", "b", "a-2", "a-3"]
+
+
+@pytest.fixture
+def pie(tmp_path: Path) -> Path:
+    """Two entries in the published layout."""
+    picture(tmp_path / "annotation_images/0_random_140/000.jpg", 512, 512)
+    picture(tmp_path / "annotation_images/9_change_style_80/001.jpg", 512, 512, 1)
+    entries = {
+        "001": {
+            "image_path": "9_change_style_80/001.jpg",
+            "original_prompt": "a [photo] of a cat",
+            "editing_prompt": "a [drawing] of a cat",
+            "editing_type_id": "9",
+            "mask": [0, 512 * 512],
+        },
+        "000": {
+            "image_path": "0_random_140/000.jpg",
+            "original_prompt": "a cat",
+            "editing_prompt": "a [red] cat",
+            "editing_type_id": "0",
+            "mask": [512 * 100, 512 * 50],
+        },
+    }
+    (tmp_path / "mapping_file.json").write_text(json.dumps(entries))
+    return tmp_path
+
+
+def test_pie_bench_is_read_as_it_is_published(pie: Path, dino: torch.nn.Module) -> None:  # noqa: F811
+    dino.save_pretrained(pie / "dino")
+    metrics = tuple(name for name in METRICS if name.startswith("pie_") and name != "pie_lpips")
+    options = {"clip": str(EMBEDDED), "dino": str(pie / "dino"), "metrics": metrics}
+    suite = PieBench(src=str(pie), **options)
+    first, second = cases = suite.cases()
+    assert (first.name, first.group, second.group) == ("000", "random", "change style")
+    assert second.prompts == ("a photo of a cat", "a drawing of a cat")
+    pictures = suite.load(cases)
+    edited = (pictures.source + 0.1).clamp(0, 1)
+    one, two = suite.measure(cases, pictures, edited)
+    assert two["pie_psnr"] != two["pie_psnr"], "a full mask leaves nothing"
+    kept = pictures.masks["kept"][:1] > 0.5
+    assert kept.sum() == 510 * 510 - 50 * 510
+    expected = pie_psnr(edited[:1], pictures.source[:1], kept)
+    assert one["pie_psnr"] == pytest.approx(float(expected))
+    assert all(one[name] == one[name] for name in metrics)
+    assert [case.name for case in PieBench(src=str(pie), kinds=(9,), **options).cases()] == ["001"]
+    assert len(KINDS) == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"mask": [5]}, "000 cannot be read: A run-length"), ({"editing_type_id": "x"}, "000 cannot")],
+)
+def test_a_broken_entry_is_named(pie: Path, change: dict, said: str) -> None:
+    path = pie / "mapping_file.json"
+    entries = json.loads(path.read_text())
+    entries["000"] |= change
+    path.write_text(json.dumps(entries))
+    with pytest.raises(UserError, match=said):
+        PieBench(src=str(pie)).cases()
+
+
+def test_a_folder_that_is_not_pie_bench_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"mapping_file\.json cannot be read: give PIE-Bench"):
+        PieBench(src=str(tmp_path)).cases()

@@ -31,6 +31,7 @@ EXAMPLES = """\
 examples:
   python -m benchmarks.run suite=cat_to_others suite.cats=4 method=dds
   python -m benchmarks.run -m suite=cat_to_others method=dds,cds,ids,pds seed=0,1,2
+  python -m benchmarks.run -m suite=speed method=dds,cds,ids threads=1
   python -m benchmarks.run -m launcher=ray worker=0,1,2,3 suite=menagerie_edits method=ids
 """
 
@@ -69,14 +70,19 @@ def job(cfg: DictConfig) -> None:
     import torch
 
     from benchmarks.harness import Harness, editor_identity
+    from benchmarks.suites.base import Study
     from editing.build import load_model, make_editor
 
     if cfg.threads is not None:
         torch.set_num_threads(whole("threads", cfg.threads, least=1))
-    harness = Harness(make_suite(cfg.suite), output, settings.batch_size)
+    suite = make_suite(cfg.suite)
+    harness = None if isinstance(suite, Study) else Harness(suite, output, settings.batch_size)
     prior = load_model(settings)
     editor = make_editor(settings, prior)
     output.mkdir(parents=True, exist_ok=True)
+    if harness is None:
+        suite.study(editor, settings.method, output)
+        return
     harness.run(editor, editor_identity(settings, prior), prior, settings.seed)
 
 
@@ -129,6 +135,8 @@ def finish(words: Sequence[str], started: float) -> int:
     failed = 0
     for output in dict.fromkeys(folder(given.get("output"), suite) for suite in suites):
         rows = list(read_rows(output))
+        if not rows:  # of a study
+            continue
         data = frame(rows)
         write_tables(output, data)
         write_grids(output, data)

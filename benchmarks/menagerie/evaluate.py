@@ -200,7 +200,12 @@ def generate(
 
 
 def main(argv: list[str] | None = None) -> None:
-    opts = options.read(Options, __doc__, argv)
+    evaluate(options.read(Options, __doc__, argv))
+
+
+def evaluate(opts: Options) -> dict[str, str]:
+    """Prints the figures of a model as they are found, and returns them."""
+    found: dict[str, str] = {}
     folder, seeds = Path(opts.model), TEST_SEEDS[: opts.scenes]
     classify, judge = SpeciesClassifier(folder), load_classifier(folder)
     scenes = [sample_scene(seed) for seed in seeds]
@@ -212,6 +217,7 @@ def main(argv: list[str] | None = None) -> None:
     pipeline.set_progress_bar_config(disable=True)
 
     def row(what: str, value: str) -> None:
+        found[what] = value
         print(f"{what:37}{value}", flush=True)
 
     def shares(accuracy: dict[str, float]) -> str:
@@ -228,8 +234,8 @@ def main(argv: list[str] | None = None) -> None:
     row("VAE reconstruction SSIM", f"{ssim:.3f}")
     row("VAE reconstruction SSIM, animal", f"{local.mean(1, keepdim=True)[animal].mean():.3f}")
     errors = denoising_errors(pipeline, images, captions, TIMESTEPS)
-    row("noise prediction error at t", f"{', '.join(map(str, TIMESTEPS))}")
-    row("", ", ".join(f"{error:.3f}" for error in errors))
+    by_time = (f"{t}: {error:.3f}" for t, error in zip(TIMESTEPS, errors, strict=True))
+    row("noise prediction error at t", ", ".join(by_time))
     row("CLIP species accuracy on renders", f"{(classify(images) == truth).float().mean():.1%}")
     row("CLIP accuracy on renders", shares(clip_accuracy(classify.clip, images, scenes)))
     row("classifier accuracy on renders", shares(classifier_accuracy(judge, images, scenes)))
@@ -248,6 +254,7 @@ def main(argv: list[str] | None = None) -> None:
         row("classifier accuracy on samples", shares(classifier_accuracy(judge, made, shown)))
         if opts.grid:
             write(Path(opts.grid), png(make_grid(made[:32], 8)))
+    return found
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -87,4 +88,13 @@ class Suite(Protocol):
 
     def identity(self) -> Mapping[str, Any]:
         """What else determines the measurements, such as the digest of a judge. JSON."""
+        ...
+
+
+@runtime_checkable
+class Study(Protocol):
+    """A suite that has no cases to edit: it measures something else of an editor or its prior."""
+
+    def study(self, editor: Any, method: str, output: Path) -> None:
+        """Measures, prints, and writes what it found to `output`."""
         ...

@@ -1,6 +1,6 @@
 """What a gradient costs, against a textbook implementation and against what the machine can do.
 
-    python -m benchmarks.suites.speed methods=dds,cds,ids batches=1,2,4,8 json=speed.json
+    python -m benchmarks.run -m suite=speed method=dds,cds,ids threads=1
 
 Per method and batch size: milliseconds per image and step; the pictures a minute that makes at the
 method's number of steps; peak memory; network evaluations per image and step; and two ratios. The
@@ -11,22 +11,18 @@ operations of the method's own evaluations at the speed the machine multiplies m
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_module
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import options
 from benchmarks.suites.textbook import TEXTBOOK, Step
-from editing import DistillationEditor, build
-from editing.command import group_choices
+from editing import DistillationEditor
 from editing.priors.latent import LatentPrior
 from editing.results import to_json, write
-from editing.settings import read_settings, suggestion
 from samplers.prior import PromptPair, count_evaluations
 from samplers.random import make_generators, randn
 
@@ -34,16 +30,6 @@ MATRIX = 2048  # side of the matrices that measure the machine
 _HEADER = """\
 | method   | batch | ms/image | images/min | MiB    | forward | backward | textbook | floor  |
 | ---      | ---   | ---      | ---        | ---    | ---     | ---      | ---      | ---    |"""
-
-
-@dataclass
-class Options:
-    methods: str = "dds,cds,ids"
-    batches: str = "1,2,4,8"
-    dtype: str = "auto"
-    size: int = 0  # pixels; 0: what the model was trained on
-    repeats: int = 5  # timed rounds, of which the median counts
-    json: str = ""  # where to write the rows
 
 
 @dataclass(frozen=True)
@@ -166,41 +152,37 @@ def measure(
     )
 
 
-def make_editor(method: str, dtype: str) -> DistillationEditor:
-    """The editor of `python -m editing.run method=...`, with its defaults for the embedded model.
+@dataclass(eq=False)
+class Speed:
+    """The cost of a gradient at several batch sizes.
 
-    Raises:
-        SystemExit: there is no such method.
+    Attributes:
+        batches: images at once.
+        size: of the pictures in pixels; 0 for what the model was trained on.
+        repeats: timed rounds, of which the median counts.
     """
-    if method not in group_choices("method"):
-        near = suggestion(method, group_choices("method"))
-        raise SystemExit(f"There is no method {method!r}: {near}")
-    words = [f"method={method}", "src=-", "target=-", f"dtype={dtype}"]
-    with initialize_config_module("conf", version_base="1.3"):
-        settings = read_settings(compose("config", words), method, "menagerie", ["dtype"])
-    editor = build.make_editor(settings, build.load_model(settings))
-    assert isinstance(editor, DistillationEditor)
-    return editor
 
+    batches: Sequence[int] = (1, 2, 4, 8, 16)
+    size: int = 0
+    repeats: int = 5
 
-def main(argv: list[str] | None = None) -> None:
-    opts = options.read(Options, __doc__, argv)
-    methods, batches = opts.methods.split(","), [int(word) for word in opts.batches.split(",")]
-    rows: list[Row] = []
-    for method in methods:
-        editor = make_editor(method, opts.dtype)
+    def study(self, editor: DistillationEditor, method: str, output: Path) -> None:
+        """Prints a row for every batch size, and writes all to `speed-METHOD.json`."""
         prior = editor.distiller.prior
-        if not rows:
-            speed = matrix_speed(prior.device, prior.dtype, opts.repeats)
-            threads = torch.get_num_threads()
-            print(f"{prior.device}, {prior.dtype}, {threads} threads: {speed / 1e9:.0f} GFLOP/s\n")
-            print(_HEADER)
-        for batch in batches:
-            rows.append(measure(method, editor, batch, opts.size, speed, opts.repeats))
+        assert isinstance(prior, LatentPrior)
+        speed = matrix_speed(prior.device, prior.dtype, self.repeats)
+        threads = torch.get_num_threads()
+        print(f"{prior.device}, {prior.dtype}, {threads} threads: {speed / 1e9:.0f} GFLOP/s\n")
+        print(_HEADER)
+        rows = []
+        for batch in self.batches:
+            rows.append(measure(method, editor, batch, self.size, speed, self.repeats))
             print(rows[-1], flush=True)
-    if opts.json:
-        write(Path(opts.json), to_json({"gflops": speed / 1e9, "rows": [asdict(r) for r in rows]}))
-
-
-if __name__ == "__main__":
-    main()
+        record = {
+            "device": str(prior.device),
+            "dtype": str(prior.dtype).removeprefix("torch."),
+            "threads": threads,
+            "gflops": speed / 1e9,
+            "rows": [asdict(row) for row in rows],
+        }
+        write(output / f"speed-{method}.json", to_json(record))

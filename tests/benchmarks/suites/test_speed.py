@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from benchmarks.suites import speed
+from benchmarks.suites.base import Study
 from benchmarks.suites.textbook import TEXTBOOK, Step
 from editing.distillers import CDS, DDS, IDS
 from editing.edit import DistillationEditor
-from samplers.noise import FixedPointNoise
 from samplers.random import make_generators
 
 
@@ -48,16 +48,15 @@ def test_a_row_counts_and_measures(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    editors = {"dds": DDS, "pds": DDS}
-
-    def make_editor(method: str, dtype: str) -> DistillationEditor:
-        return DistillationEditor(editors[method](tiny_prior), steps=100)
-
-    monkeypatch.setattr(speed, "make_editor", make_editor)
     monkeypatch.setattr(speed, "MATRIX", 64)
-    path = tmp_path / "speed.json"
-    speed.main(["methods=dds,pds", "batches=1,2", "repeats=2", f"json={path}"])
-    data = json.loads(path.read_text())
+    study = speed.Speed((1, 2), repeats=2)
+    assert isinstance(study, Study)
+    found = {}
+    for method in ("dds", "pds"):  # of pds there is no textbook version
+        study.study(DistillationEditor(DDS(tiny_prior), steps=100), method, tmp_path)
+        found[method] = json.loads((tmp_path / f"speed-{method}.json").read_text())
+    data = {**found["dds"], "rows": found["dds"]["rows"] + found["pds"]["rows"]}
+    assert (data["device"], data["dtype"]) == ("cpu", "float32")
     assert data["gflops"] > 0
     assert [(r["method"], r["batch"], r["forward"], r["backward"]) for r in data["rows"]] == [
         ("dds", 1, 4, 0),
@@ -76,11 +75,3 @@ def test_a_row_counts_and_measures(
 def test_the_floor_is_the_time_of_the_operations_alone() -> None:
     fast = speed.matrix_speed(torch.device("cpu"), torch.float32, 3)
     assert 1e9 < fast < 1e13
-
-
-def test_the_editor_has_the_defaults_of_the_command_line() -> None:
-    editor = speed.make_editor("ids", "fp32")
-    assert isinstance(editor.distiller.noise, FixedPointNoise)
-    assert editor.distiller.guidance == 3.0  # conf/prior/menagerie.yaml
-    with pytest.raises(SystemExit, match="did you mean 'dds'"):
-        speed.make_editor("ddss", "fp32")

@@ -23,7 +23,7 @@ from benchmarks.metrics.pie import (
     pie_ssim,
 )
 from benchmarks.metrics.psnr import mse, psnr, ssim
-from benchmarks.metrics.segment import ClipSeg, Segmenter
+from benchmarks.metrics.segment import Segmenter, load_segmenter
 from benchmarks.metrics.structure import StructureDistance
 from benchmarks.suites.base import Case, Measures, Pictures
 from editing.caption import Clip, load_clip
@@ -56,7 +56,7 @@ class Judges:
 
     Args:
         clip: folder or hub name of a CLIP.
-        segmenter: of a CLIPSeg.
+        segmenter: see `load_segmenter`.
         lpips: backbone of LPIPS.
         dino: folder or hub name of a vision transformer.
     """
@@ -70,7 +70,7 @@ class Judges:
 
     @cached_property
     def segmenter(self) -> Segmenter:
-        return ClipSeg(self.names["segmenter"])
+        return load_segmenter(self.names["segmenter"])
 
     @cached_property
     def lpips(self) -> LPIPS:
@@ -144,7 +144,7 @@ class PictureSuite:
         size: shorter side of the edit, in pixels.
         multiple: what both sides are multiples of.
         clip: folder or hub name of the CLIP that judges.
-        segmenter: of the CLIPSeg.
+        segmenter: `lang_sam`, `DETECTOR+SAM` or a CLIPSeg; see `load_segmenter`.
         lpips: backbone of LPIPS: alex, vgg or squeeze.
         dino: folder or hub name of the vision transformer.
 

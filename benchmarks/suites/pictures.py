@@ -25,6 +25,7 @@ from benchmarks.metrics.pie import (
 from benchmarks.metrics.psnr import mse, psnr, ssim
 from benchmarks.metrics.segment import Segmenter, load_segmenter
 from benchmarks.metrics.structure import StructureDistance
+from benchmarks.metrics.success import SuccessRate
 from benchmarks.suites.base import Case, Measures, Pictures
 from editing.caption import Clip, load_clip
 from editing.errors import UserError
@@ -59,10 +60,12 @@ class Judges:
         segmenter: see `load_segmenter`.
         lpips: backbone of LPIPS.
         dino: folder or hub name of a vision transformer.
+        classifier: of a classifier of ImageNet.
     """
 
-    def __init__(self, clip: str, segmenter: str, lpips: str, dino: str) -> None:
+    def __init__(self, clip: str, segmenter: str, lpips: str, dino: str, classifier: str) -> None:
         self.names = {"clip": clip, "segmenter": segmenter, "lpips": lpips, "dino": dino}
+        self.names |= {"classifier": classifier}
 
     @cached_property
     def clip(self) -> Clip:
@@ -79,6 +82,10 @@ class Judges:
     @cached_property
     def structure(self) -> StructureDistance:
         return StructureDistance(self.names["dino"])
+
+    @cached_property
+    def success(self) -> SuccessRate:
+        return SuccessRate(self.names["classifier"])
 
     @cached_property
     def pie_lpips(self) -> PieLPIPS:
@@ -117,6 +124,7 @@ def _overlap(judges: Judges, b: Batch) -> Tensor:
 METRICS: dict[str, Callable[[Judges, Batch], Tensor]] = {
     "clip_score": _score,
     "clip_direction": _direction,
+    "imagenet": lambda judges, b: judges.success.values(b.edited, b.after),
     "iou": _overlap,
     "residual_psnr": lambda _, b: background_psnr(b.source, b.edited),
     "residual_psnr_paper": lambda _, b: background_psnr_paper(b.source, b.edited),
@@ -147,6 +155,7 @@ class PictureSuite:
         segmenter: `lang_sam`, `DETECTOR+SAM` or a CLIPSeg; see `load_segmenter`.
         lpips: backbone of LPIPS: alex, vgg or squeeze.
         dino: folder or hub name of the vision transformer.
+        classifier: of the classifier of ImageNet.
 
     Raises:
         UserError: there is no such metric.
@@ -159,6 +168,7 @@ class PictureSuite:
     segmenter: str = "CIDAS/clipseg-rd64-refined"
     lpips: str = "alex"
     dino: str = "facebook/dino-vitb8"
+    classifier: str = "microsoft/resnet-50"
 
     def __post_init__(self) -> None:
         for metric in self.metrics:
@@ -167,7 +177,7 @@ class PictureSuite:
 
     @cached_property
     def judges(self) -> Judges:
-        return Judges(self.clip, self.segmenter, self.lpips, self.dino)
+        return Judges(self.clip, self.segmenter, self.lpips, self.dino, self.classifier)
 
     def identity(self) -> Mapping[str, Any]:
         return {"metrics": 1, "which": list(self.metrics), **self.judges.names}

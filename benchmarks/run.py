@@ -1,8 +1,10 @@
 """`python -m benchmarks.run`: edit the cases of a suite, and print its tables."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,6 +67,7 @@ def job(cfg: DictConfig) -> None:
         raise UserError(unknown_option(str(unknown[0]), CONFIG))
     given = [word.lstrip("+~").partition("=")[0] for word in overrides]
     settings = read(cfg, choices["method"], cfg.prior.get("path") or choices["prior"], given)
+    settings = replace(settings, device=own_device(settings.device))
     output = folder(cfg.output, choices["suite"])
 
     import torch
@@ -84,6 +87,14 @@ def job(cfg: DictConfig) -> None:
         suite.study(editor, settings.method, output)
         return
     harness.run(editor, editor_identity(settings, prior), prior, settings.seed)
+
+
+def own_device(device: str) -> str:
+    """With `accelerate launch` or `torchrun`, the GPU of this process of several."""
+    import torch
+
+    rank = os.environ.get("LOCAL_RANK")
+    return f"cuda:{rank}" if device == "auto" and rank and torch.cuda.is_available() else device
 
 
 def make_suite(cfg: DictConfig) -> Any:
@@ -126,6 +137,8 @@ def finish(words: Sequence[str], started: float) -> int:
     Returns:
         1 if a case failed since `started`, seconds since the epoch, else 0.
     """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return 0  # one process speaks for all of a launch
     from benchmarks.grids import write_grids
     from benchmarks.rows import read_rows
     from benchmarks.tables import frame, print_tables, write_tables

@@ -142,6 +142,27 @@ def test_help_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"{option}=" in text or option in ("tuning",)
 
 
+def test_processes_of_one_launch_share_the_cases(tiny_sd: Path, tmp_path: Path) -> None:
+    """As with several GPUs: `accelerate launch` starts them, the folder divides the work."""
+    words = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--module"]
+    words += ["benchmarks.run", f"prior={tiny_sd}", "suite.cats=2", "suite.size=32", "steps=2"]
+    words += ["method=dds", "batch_size=2", "threads=1", f"output={tmp_path}"]
+    done = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=900
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("All of it is in") == 1, "one of them speaks"
+    assert len(pd.read_csv(tmp_path / "rows.csv")) == 42
+
+
+def test_every_process_of_a_launch_has_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert run.own_device("auto") == "auto"
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    assert run.own_device("auto") == "cuda:2" and run.own_device("cpu") == "cpu"
+
+
 def test_four_workers_of_ray_make_the_tables_of_one(tiny_sd: Path, tmp_path: Path) -> None:
     words = [f"prior={tiny_sd}", "suite.cats=2", "suite.size=32", "steps=2", "method=dds"]
     words += ["batch_size=2", "threads=1"]

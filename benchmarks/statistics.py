@@ -1,6 +1,7 @@
 """Means with intervals, and differences between methods on the same cases."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -27,18 +28,22 @@ class Estimate:
     count: int
 
 
-def estimate(values: Float[np.ndarray, " N"], seed: int = 0) -> Estimate:
+@lru_cache(maxsize=8)
+def _resamples(count: int) -> Float[np.ndarray, "resamples count"]:
+    """How often each of `count` cases is drawn in each resample, over `count`; always the same."""
+    share = [1 / count] * count
+    return np.random.default_rng(0).multinomial(count, share, RESAMPLES) / count
+
+
+def estimate(values: Float[np.ndarray, " N"]) -> Estimate:
     """Mean and percentile bootstrap interval (Efron 1979) of one value per case, NaN left out."""
     known = values[np.isfinite(values)]
     if len(known) == 0:
         return Estimate(np.nan, np.nan, np.nan, 0)
     mean, low, high = float(known.mean()), np.nan, np.nan
     if len(known) > 1:
-        # How often each case is drawn in each resample: all means are one product.
-        share = [1 / len(known)] * len(known)
-        drawn = np.random.default_rng(seed).multinomial(len(known), share, RESAMPLES)
         tails = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
-        low, high = np.percentile(drawn @ known / len(known), tails).tolist()
+        low, high = np.percentile(_resamples(len(known)) @ known, tails).tolist()
     return Estimate(mean, low, high, len(known))
 
 

@@ -29,15 +29,22 @@ def claim(output: Path, key: str) -> Iterator[bool]:
     """Whether the batch `key` is ours for the time of the context; released at its end."""
     path = output / CLAIMS / f"{key}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not (_create(path) or (_void(path) and _create(path))):
+    name = uuid.uuid4().hex
+    if not (_create(path, name) or (_void(path) and _create(path, name))):
         yield False
         return
     done = threading.Event()
 
+    def ours() -> bool:  # a worker that was suspended for long may have lost it
+        with suppress(OSError, ValueError):
+            return json.loads(path.read_bytes())["claim"] == name
+        return False
+
     def beat() -> None:
         while not done.wait(BEAT):
-            with suppress(OSError):
-                os.utime(path)
+            if ours():
+                with suppress(OSError):
+                    os.utime(path)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -46,13 +53,15 @@ def claim(output: Path, key: str) -> Iterator[bool]:
     finally:
         done.set()
         thread.join()
-        path.unlink(missing_ok=True)
+        if ours():
+            path.unlink(missing_ok=True)
 
 
-def _create(path: Path) -> bool:
+def _create(path: Path, name: str) -> bool:
     """Makes the file of a claim, whole from the start; False if there is one."""
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    draft.write_bytes(to_json({"host": socket.gethostname(), "process": os.getpid()}))
+    draft = path.with_name(f".{path.name}.{name}")
+    owner = {"claim": name, "host": socket.gethostname(), "process": os.getpid()}
+    draft.write_bytes(to_json(owner))
     try:
         os.link(draft, path)
     except FileExistsError:

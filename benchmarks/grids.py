@@ -27,6 +27,8 @@ def write_grids(output: Path, data: pd.DataFrame) -> list[Path]:
     written = []
     for (suite, group), methods in by_group.items():
         common = sorted(set.intersection(*(set(rows.case) for rows in methods)))
+        if not common:
+            continue
         shown = [common[i * len(common) // COLUMNS] for i in range(COLUMNS)]
         rows = [
             [rows[rows.case == case].key.iloc[0] for case in dict.fromkeys(shown)]

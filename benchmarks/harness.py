@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from benchmarks.claims import claim
 from benchmarks.menagerie.dataset import png
-from benchmarks.rows import digest, picture_path, read_row, write_row
+from benchmarks.rows import digest, file_digest, picture_path, read_row, write_row
 from benchmarks.suites.base import REFERENCES, Case, Measures, Pictures, Suite, shown
 from editing import results
 from editing.edit import Edit, Editor
+from editing.errors import NonFiniteError, UserError
 from editing.settings import Settings
 from samplers.random import make_generators
 
@@ -47,6 +48,13 @@ class Tally:
         default_factory=lambda: {"wall": 0.0, "edit": 0.0, "measure": 0.0}
     )
 
+    def __str__(self) -> str:
+        wall, edit, measure = (self.seconds[name] for name in ("wall", "edit", "measure"))
+        return (
+            f"{self.made} rows made, {self.kept} kept, {wall:.0f} s: editing {edit:.0f} s, "
+            f"measuring {measure:.0f} s, all else {wall - edit - measure:.1f} s"
+        )
+
 
 def editor_identity(settings: Settings, prior: Any) -> dict[str, Any]:
     """All that determines an edit but its case and seed. JSON."""
@@ -59,6 +67,8 @@ def editor_identity(settings: Settings, prior: Any) -> dict[str, Any]:
         "optimizer": settings.optimizer,
         "schedule": settings.schedule,
         "model": prior.model_hash(),
+        "files": file_digest(prior.folder, "*/*.json") if prior.folder else "",
+        "lora_scale": settings.lora_scale if settings.lora else 0.0,
         "dtype": str(prior.dtype).removeprefix("torch."),
         "device": prior.device.type,
         "software": results.software(),
@@ -78,9 +88,13 @@ class Harness:
     def __init__(self, suite: Suite, output: Path, batch_size: int) -> None:
         self.suite, self.output, self.batch_size = suite, output, batch_size
         self.cases = suite.cases()
+        if not self.cases:
+            raise UserError(f"suite={suite.name} has no cases with these options.")
         self.tally = Tally()
         self.started = time.time()
         self.measured_by = dict(suite.identity())
+        options = {name: str(getattr(suite, name, "")) for name in ("size", "split", "src")}
+        self.variant = digest({"measured_by": self.measured_by, **options})
 
     def run(self, editor: Editor, what: dict[str, Any], prior: Any, seed: int) -> Tally:
         """Edits and measures every case that has no row yet.
@@ -92,9 +106,9 @@ class Harness:
             seed: of the random numbers.
         """
         began = time.perf_counter()
-        references: tuple[Make, ...] = (lambda _, p: p.source, lambda _, p: p.answer)
-        for name, picture in zip(REFERENCES, references, strict=True):
-            self._all({"method": name}, None, picture)
+        self._all({"method": REFERENCES[0]}, None, lambda _, pictures: pictures.source)
+        if self.suite.load(self.cases[:1]).answer is not None:
+            self._all({"method": REFERENCES[1]}, None, lambda _, pictures: pictures.answer)
 
         def edit(batch: Sequence[Case], pictures: Pictures) -> Edit:
             before, after = zip(*(case.prompts for case in batch), strict=True)
@@ -138,6 +152,7 @@ class Harness:
                 "suite": self.suite.name,
                 "measured_by": self.measured_by,
                 "case": dict(case.identity),
+                "name": [case.group, case.name],  # it seeds the random numbers
                 "prompts": case.prompts,
                 "edit": what,
             }
@@ -155,23 +170,29 @@ class Harness:
     def _try(
         self, batch: Sequence[Case], keys: dict[str, str], what: dict[str, Any], make: Make
     ) -> None:
-        """Rows of a batch; of its halves where memory runs out; case by case where one fails."""
+        """Rows of a batch; of its halves where memory runs out; case by case where one fails.
+
+        What the user can mend is no failure of a case, and ends the run.
+        """
+        if len(batch) > self.batch_size:
+            for start in range(0, len(batch), self.batch_size):
+                self._try(batch[start : start + self.batch_size], keys, what, make)
+            return
         if not batch:
             return
-        reason = ""
         try:
             self._make(batch, keys, what, make)
             return
         except torch.OutOfMemoryError:
-            if len(batch) > 1:
-                self.batch_size = max(1, len(batch) // 2)
-            reason = "out of memory"
+            reason, each = "out of memory", max(1, len(batch) // 2)
+            self.batch_size = min(self.batch_size, each)
         except Exception as error:  # whatever a case provokes, the others go on
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            if isinstance(error, UserError) and not isinstance(error, NonFiniteError):
+                raise
+            reason, each = " ".join(f"{type(error).__name__}: {error}".split()), 1
         if len(batch) > 1:
-            size = self.batch_size if reason == "out of memory" else 1
-            for start in range(0, len(batch), size):
-                self._try(batch[start : start + size], keys, what, make)
+            for start in range(0, len(batch), each):
+                self._try(batch[start : start + each], keys, what, make)
             return
         case = batch[0]
         self.tally.failed[case.name] = reason
@@ -185,8 +206,7 @@ class Harness:
         pictures = self.suite.load(batch)
         start = time.perf_counter()
         made = make(batch, pictures)
-        if made is None:  # a suite without exact answers
-            return
+        assert made is not None, "asked for exact answers that there are not"
         edit = made if isinstance(made, Edit) else None
         edited = shown(made.images if isinstance(made, Edit) else made)
         middle = time.perf_counter()
@@ -229,6 +249,8 @@ class Harness:
             "suite": self.suite.name,
             "case": case.name,
             "group": case.group,
+            "cluster": case.cluster or case.name,
+            "variant": self.variant,
             "prompts": list(case.prompts),
             "edit": what,
             "time": time.time(),

@@ -25,8 +25,11 @@ from editing.errors import UserError
 from editing.results import software, write
 
 # What an edit keeps, what it shall reach: the axes of the trade-off, as far as a suite has them.
-KEPT = ("background_psnr", "kept_psnr", "kept", "iou")
-REACHED = ("target_species", "success", "clip_direction", "exact_psnr")
+KEPT = ("background_psnr", "kept_psnr", "kept", "pie_psnr", "residual_psnr", "psnr", "iou")
+REACHED = (
+    *("target_species", "success", "imagenet", "clip_direction", "exact_psnr"),
+    *("clip_score", "pie_clip_whole"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,16 +40,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("runs", nargs="+", type=Path, help="folders that benchmarks.run wrote")
     parser.add_argument("--out", type=Path, default=Path("report.html"))
-    parser.add_argument("--cases", type=int, default=48, help="cases shown of each kind of edit")
+    parser.add_argument(
+        "--cases", type=_positive, default=48, help="cases shown of each kind of edit"
+    )
     args = parser.parse_args(argv)
     try:
         page = report(args.runs, args.cases)
     except (UserError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
-    write(args.out, page.encode())
+    try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        write(args.out, page.encode())
+    except OSError as error:
+        print(f"Error: Cannot write to {args.out}: {error.strerror}.", file=sys.stderr)
+        return 2
     print(f"{args.out}: {len(page) / 2**20:.1f} MiB")
     return 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("give a whole number of 1 or more")
+    return int(text)
 
 
 def report(runs: Sequence[Path], cases: int = 48) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from editing.errors import UserError
 from editing.results import to_json, write
 
 ROWS, PICTURES = "rows", "pictures"
@@ -44,25 +45,39 @@ def write_row(output: Path, key: str, row: Mapping[str, Any]) -> None:
 
 
 def read_row(output: Path, key: str) -> dict[str, Any] | None:
-    """The row of a key, None if there is none."""
-    try:
-        return json.loads(row_path(output, key).read_bytes())
-    except FileNotFoundError:
-        return None
+    """The row of a key, None if there is none.
+
+    Raises:
+        UserError: what is there is no row.
+    """
+    path = row_path(output, key)
+    return _read(path) if path.exists() else None
 
 
 def read_rows(output: Path) -> Iterator[dict[str, Any]]:
     """All rows of a folder, in the order of their keys.
 
     Raises:
-        ValueError: naming a file that is no row: it has been changed from outside.
+        UserError: naming a file that is no row: it has been changed from outside.
     """
     for path in sorted((output / ROWS).glob("*/*.json")):
         if path.name.startswith("."):  # begun by a worker that was killed
             continue
-        try:
-            row = json.loads(path.read_bytes())
-            row["key"], row["status"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a row: delete it, and run again.") from error
-        yield row
+        yield _read(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        row = json.loads(path.read_bytes())
+        row["key"], row["status"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a row: delete it, and run again.") from error
+    return row
+
+
+def file_digest(folder: Path, pattern: str) -> str:
+    """Of the files of a folder, for the identity of what judges by them."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob(pattern)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

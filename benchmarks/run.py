@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from editing.command import (
+    group_choices,
     groups_help,
     guarded,
     launch,
@@ -21,9 +23,14 @@ from editing.command import (
     unknown_option,
 )
 from editing.errors import UserError
+from editing.images import reason
 from editing.paths import expanded
+from editing.prompts import hydra_words
 from editing.run import GROUPS as EDITING_GROUPS
 from editing.settings import Settings, read_settings, suggestion, whole
+
+if TYPE_CHECKING:
+    from benchmarks.suites.base import Case
 
 CONFIG = "benchmark"
 GROUPS = {"suite": "what is edited and measured (default: cat_to_others)"} | EDITING_GROUPS
@@ -50,8 +57,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
     def action() -> int:
+        check_installed()
         started = time.time()
-        launch([_launcher(word) for word in words], job, CONFIG)
+        try:
+            launch(_with_launcher(words), job, CONFIG)
+        except KeyboardInterrupt:
+            finish(words, started)
+            kept = (
+                "Interrupted; what was finished is kept, and the same command goes on from there."
+            )
+            raise KeyboardInterrupt(kept) from None
+        except Exception:
+            finish(words, started)
+            raise
         return finish(words, started)
 
     return guarded(words, action, CONFIG)
@@ -82,11 +100,38 @@ def job(cfg: DictConfig) -> None:
     harness = None if isinstance(suite, Study) else Harness(suite, output, settings.batch_size)
     prior = load_model(settings)
     editor = make_editor(settings, prior)
-    output.mkdir(parents=True, exist_ok=True)
+    if harness and (odd := misfit(harness.cases, prior.size_multiple)):
+        raise UserError(
+            f"The picture of {odd.name} has {odd.size[1]} x {odd.size[0]} pixels, and "
+            f"prior={prior.name} takes multiples of {prior.size_multiple}."
+        )
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot write to output={str(output)!r}: {reason(error)}.") from error
     if harness is None:
         suite.study(editor, settings.method, output)
         return
-    harness.run(editor, editor_identity(settings, prior), prior, settings.seed)
+    tally = harness.run(editor, editor_identity(settings, prior), prior, settings.seed)
+    print(tally)
+
+
+def misfit(cases: Sequence["Case"], multiple: int) -> "Case | None":
+    """The first case whose picture the prior cannot take."""
+    return next((case for case in cases if any(side % multiple for side in case.size)), None)
+
+
+def check_installed() -> None:
+    """Refuses to begin what could not be finished.
+
+    Raises:
+        UserError: a package of the extra `bench` is missing.
+    """
+    needed = ("jinja2", "pandas", "psutil", "pyarrow", "scipy")
+    if missing := [name for name in needed if find_spec(name) is None]:
+        raise UserError(
+            f"{', '.join(missing)} not installed: benchmarks need pip install 'ids-editing[bench]'."
+        )
 
 
 def own_device(device: str) -> str:
@@ -143,17 +188,15 @@ def finish(words: Sequence[str], started: float) -> int:
     from benchmarks.rows import read_rows
     from benchmarks.tables import frame, print_tables, write_tables
 
-    given = dict(word.split("=", 1) for word in words if "=" in word)
-    suites = given.get("suite", "cat_to_others").split(",")
     failed = 0
-    for output in dict.fromkeys(folder(given.get("output"), suite) for suite in suites):
+    for output in folders(words):
         rows = list(read_rows(output))
         if not rows:  # of a study
             continue
         data = frame(rows)
         write_tables(output, data)
-        write_grids(output, data)
         print_tables(output)
+        write_grids(output, data)
         for row in rows:
             if row["status"] == "failed" and row["time"] >= started:
                 failed += 1
@@ -162,8 +205,34 @@ def finish(words: Sequence[str], started: float) -> int:
     return 1 if failed else 0
 
 
+def folders(words: Sequence[str]) -> list[Path]:
+    """Where the jobs of a command line work."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    plain = [word for word in hydra_words(list(words), group_choices("prior")) if "=" in word]
+    said: dict[str, list[Any]] = {"suite": ["cat_to_others"], "output": [None]}
+    for each in OverridesParser.create().parse_overrides([w for w in plain if w[0] != "-"]):
+        if each.key_or_group in said:
+            swept = each.is_sweep_override() and each.is_choice_sweep()
+            values = list(each.sweep_iterator()) if swept else [each.value()]
+            said[each.key_or_group] = [str(value) for value in values]
+    pairs = product(said["output"], said["suite"])
+    return list(dict.fromkeys(folder(output, suite) for output, suite in pairs))
+
+
+def _with_launcher(words: Sequence[str]) -> list[str]:
+    """The words with `launcher=ray` as Hydra writes it."""
+    if any(word.startswith("launcher=") for word in words) and not {"-m", "--multirun"} & set(
+        words
+    ):
+        raise UserError(
+            "launcher= is for several jobs: add -m, as in -m launcher=ray method=ids,dds."
+        )
+    return [_launcher(word) for word in words]
+
+
 def _launcher(word: str) -> str:
-    """`launcher=ray` as Hydra writes it.
+    """`launcher=ray` as Hydra writes it, any other word as it is.
 
     Raises:
         UserError: there is no such launcher, or it is not installed.

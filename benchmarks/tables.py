@@ -21,7 +21,8 @@ KEYS = ("suite", "group", "case", "method", "label", "seed", "status")
 def frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """A line per row: `KEYS`, the metrics, the cost, and what else is known of it.
 
-    Of the same edit of the same case, measured anew since a judge has changed, the latest counts.
+    Of each suite only those rows count that have the options (size, split, ...) and the judges of
+    its latest one: others are no part of the same table.
     """
     rows = _latest(rows)
     named = labels([row["edit"] for row in rows])
@@ -34,6 +35,7 @@ def frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
                 "suite": row["suite"],
                 "group": row["group"],
                 "case": row["case"],
+                "cluster": row["cluster"],
                 "method": row["edit"]["method"],
                 "label": label,
                 "seed": row["edit"].get("seed", -1),
@@ -53,10 +55,13 @@ def frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _latest(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """One row for each suite, case, and edit with all its settings."""
+    """Of each suite the rows of its latest variant, and of each case and edit the latest."""
+    in_time = sorted(rows, key=lambda row: (row["time"], row["key"]))
+    variant = {row["suite"]: row["variant"] for row in in_time}
     found: dict[str, Mapping[str, Any]] = {}
-    for row in sorted(rows, key=lambda row: (row["time"], row["key"])):
-        found[digest({name: row[name] for name in ("suite", "case", "edit")})] = row
+    for row in in_time:
+        if row["variant"] == variant[row["suite"]]:
+            found[digest({name: row[name] for name in ("suite", "case", "edit")})] = row
     return list(found.values())
 
 
@@ -67,17 +72,26 @@ def _number(value: float | None) -> float:
 def labels(edits: Sequence[Mapping[str, Any]]) -> list[str]:
     """What to call each edit: its method, and of its settings those in which methods differ."""
     flat = [_flat(edit) for edit in edits]
-    values: dict[str, dict[str, set[str]]] = {}
+    by_method: dict[str, list[dict[str, str]]] = {}
     for edit in flat:
-        for name, value in edit.items():
-            values.setdefault(edit["method"], {}).setdefault(name, set()).add(value)
+        by_method.setdefault(edit["method"], []).append(edit)
+    differ = {}
+    for method, edits_of in by_method.items():
+        every = dict.fromkeys(name for edit in edits_of for name in edit)
+        differ[method] = [n for n in every if len({edit.get(n) for edit in edits_of}) > 1]
     names = []
     for edit in flat:
-        kinds = values[edit["method"]]
-        differ = [name for name in edit if len(kinds[name]) > 1]
-        words = [f"{name.removeprefix('distiller.')}={edit[name]}" for name in differ]
+        words = [_word(name, edit[name]) for name in differ[edit["method"]] if name in edit]
         names.append(" ".join([edit["method"], *words]))
     return names
+
+
+def _word(name: str, value: str) -> str:
+    """`distiller.noise._target_`, `samplers.noise.RandomNoise`: `noise=RandomNoise`."""
+    name = name.removeprefix("distiller.")
+    if name.endswith("._target_"):
+        name, value = name.removesuffix("._target_"), value.rpartition(".")[2]
+    return f"{name}={value[:8]}" if name in ("model", "files") else f"{name}={value}"
 
 
 def _flat(edit: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -109,16 +123,23 @@ def parts(data: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFrame]]
     return sorted(found, key=order)
 
 
-def by_case(rows: pd.DataFrame, metric: str) -> pd.Series:
-    """A value per case: the mean over its seeds, which are no independent cases."""
-    return rows.groupby("case")[metric].mean()
+def by_cluster(rows: pd.DataFrame, metric: str) -> pd.Series:
+    """A value per cluster of cases, the mean over them and their seeds.
+
+    Neither several edits of one picture nor several seeds are independent.
+    """
+    return rows.groupby("cluster")[metric].mean()
 
 
 def summary(data: pd.DataFrame) -> list[dict[str, Any]]:
-    """Per suite, group and label: how many cases and seeds, and an `Estimate` of every metric."""
+    """Per suite, group and label: how many cases and seeds, and an `Estimate` of every metric.
+
+    `count` of an estimate is that of the independent clusters, `cases` how many cases have a value.
+    """
     lines = []
     for (suite, group, label), rows in parts(data):
-        found = {name: estimate(by_case(rows, name).to_numpy()) for name in metrics_of(rows)}
+        found = {name: estimate(by_cluster(rows, name).to_numpy()) for name in metrics_of(rows)}
+        known = {name: int(rows.case[rows[name].notna()].nunique()) for name in found}
         lines.append(
             {
                 "suite": suite,
@@ -126,7 +147,11 @@ def summary(data: pd.DataFrame) -> list[dict[str, Any]]:
                 "label": label,
                 "cases": int(rows.case.nunique()),
                 "seeds": int(rows.seed.nunique()),
-                "metrics": {name: vars(value) for name, value in found.items() if value.count},
+                "metrics": {
+                    name: {**vars(value), "cases": known[name]}
+                    for name, value in found.items()
+                    if value.count
+                },
                 "evaluations": {name: float(rows[name].mean()) for name in COST},
                 "seconds": float(rows.seconds.mean()),
             }
@@ -147,7 +172,7 @@ def differences(data: pd.DataFrame) -> list[dict[str, Any]]:
     for (suite, group), methods in by_group.items():
         lines: list[dict[str, Any]] = []
         values = {
-            metric: pd.DataFrame({name: by_case(rows, metric) for name, rows in methods.items()})
+            metric: pd.DataFrame({name: by_cluster(rows, metric) for name, rows in methods.items()})
             for metric in metrics_of(data)
         }
         named = list(methods)
@@ -171,16 +196,18 @@ def differences(data: pd.DataFrame) -> list[dict[str, Any]]:
 # --- Markdown and LaTeX --------------------------------------------------------------------------
 
 
-def _cell(column: Column, value: Mapping[str, Any] | None) -> str:
+def _cell(column: Column, value: Mapping[str, Any] | None, cases: int) -> str:
+    """Mean and interval; of how many cases, if some have no value."""
     if value is None:
         return "-"
-    found = Estimate(**value)
+    found = Estimate(*(value[name] for name in ("mean", "low", "high", "count")))
+    of_some = f" ({value['cases']} of {cases})" if value["cases"] < cases else ""
     scale, unit = (100, " %") if column.share else (1, "")
     mean = f"{found.mean * scale:.{column.digits}f}{unit}"
     if np.isnan(found.low):
-        return mean
+        return mean + of_some
     low, high = (f"{end * scale:.{column.digits}f}" for end in (found.low, found.high))
-    return f"{mean} [{low}, {high}]"
+    return f"{mean} [{low}, {high}]{of_some}"
 
 
 def table(lines: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
@@ -195,7 +222,7 @@ def table(lines: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]
         cells.append(
             [line["group"]] * groups
             + [line["label"], str(line["cases"])]
-            + [_cell(COLUMNS[name], line["metrics"].get(name)) for name in metrics]
+            + [_cell(COLUMNS[name], line["metrics"].get(name), line["cases"]) for name in metrics]
             + [cost]
         )
     return [*header, "evaluations"], cells

@@ -1,12 +1,12 @@
 """What a run leaves behind: its folder, its pictures and the record of what made them."""
 
 import json
-import os
 import platform
 import re
 import subprocess
 import tempfile
 import unicodedata
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -156,7 +156,7 @@ def clear(folder: Path) -> None:
 def write(path: Path, data: bytes) -> None:
     """Write a file so that it is there whole or not at all, making its folder if need be."""
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         temporary.write_bytes(data)
         temporary.replace(path)

@@ -24,6 +24,8 @@ class Case:
         group: kind of edit, for suites whose tables have a part for each.
         size: height and width of the picture; cases of a batch have the same.
         about: what the suite itself wants to know.
+        cluster: of the cases that are not independent, such as edits of one picture; by default
+            every case is alone.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Case:
     group: str = ""
     size: tuple[int, int] = (64, 64)
     about: Any = field(default=None, compare=False)
+    cluster: str = ""
 
     @property
     def index(self) -> int:

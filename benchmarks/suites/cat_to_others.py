@@ -17,9 +17,11 @@ from benchmarks.metrics.iou import iou
 from benchmarks.metrics.lpips import menagerie_distance
 from benchmarks.metrics.psnr import psnr, ssim
 from benchmarks.metrics.segment import ClipSeg
+from benchmarks.rows import file_digest
 from benchmarks.suites.base import Case, Measures, Pictures
-from benchmarks.suites.world import Scenes, around, file_digest, load_scenes, scene_case, seeds
+from benchmarks.suites.world import Scenes, around, load_scenes, scene_case, seeds
 from editing.caption import Clip
+from editing.settings import whole
 
 OTHERS = SPECIES[1:]
 PARTS = ("clip", "segmenter")  # of the model, that judge beside the classifier
@@ -61,6 +63,7 @@ class CatToOthers:
 
     def __post_init__(self) -> None:
         seeds(self.split, self.cats)
+        whole("suite.size", self.size, least=8)
 
     def cases(self) -> list[Case]:
         made = []

@@ -81,7 +81,15 @@ class RealCats(PictureSuite):
 
     src: str
     source: str = "a cat"
-    targets: Sequence[str] = ("a dog", "a pig", "a cow", "a lion", "a tiger", "a squirrel")
+    targets: Sequence[str] = (
+        "a dog",
+        "a pig",
+        "a cow",
+        "a lion",
+        "a tiger",
+        "a squirrel",
+        "a penguin",
+    )
 
     name = "real_cats"
 

@@ -27,10 +27,11 @@ from benchmarks.menagerie.scene import (
 )
 from benchmarks.menagerie.stages import EMBEDDED
 from benchmarks.metrics.psnr import psnr
+from benchmarks.rows import file_digest
 from benchmarks.suites.base import Case, Measures, Pictures
-from benchmarks.suites.world import Scenes, around, file_digest, load_scenes, scene_case, seeds
+from benchmarks.suites.world import Scenes, around, load_scenes, scene_case, seeds
 from editing.errors import UserError
-from editing.settings import suggestion
+from editing.settings import suggestion, whole
 
 AGREE = 2 / 255  # largest difference of colours that counts as none
 PLAIN = {"coat": "natural", "worn": "none", "style": "photo"}  # what is edited
@@ -141,6 +142,9 @@ class MenagerieEdits:
 
     def __post_init__(self) -> None:
         seeds(self.split, self.scenes)
+        whole("suite.size", self.size, least=8)
+        if isinstance(self.kinds, str):
+            self.kinds = self.kinds.split(",")
         for kind in self.kinds:
             if kind not in KINDS:
                 raise UserError(f"There is no kind {kind!r}: {suggestion(kind, KINDS)}")

@@ -30,7 +30,7 @@ from benchmarks.suites.base import Case, Measures, Pictures
 from editing.caption import Clip, load_clip
 from editing.errors import UserError
 from editing.images import fit, fitted_size, read_picture, to_tensor
-from editing.settings import suggestion
+from editing.settings import suggestion, whole
 
 
 @dataclass(frozen=True)
@@ -165,12 +165,15 @@ class PictureSuite:
     size: int = 512
     multiple: int = 64
     clip: str = "openai/clip-vit-large-patch14"
-    segmenter: str = "CIDAS/clipseg-rd64-refined"
+    segmenter: str = "IDEA-Research/grounding-dino-tiny+facebook/sam-vit-base"
     lpips: str = "alex"
     dino: str = "facebook/dino-vitb8"
     classifier: str = "microsoft/resnet-50"
 
     def __post_init__(self) -> None:
+        whole("suite.multiple", self.multiple, least=1)
+        if whole("suite.size", self.size, least=8) % self.multiple:
+            raise UserError(f"suite.size={self.size} is no multiple of {self.multiple}.")
         for metric in self.metrics:
             if metric not in METRICS:
                 raise UserError(f"There is no metric {metric!r}: {suggestion(metric, METRICS)}")
@@ -194,7 +197,7 @@ class PictureSuite:
         width, height = fitted_size(*read_picture(path).size, self.size, self.multiple)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         what = {"picture": digest, "size": [height, width], **(identity or {})}
-        return Case(name, prompts, what, group, (height, width), path)
+        return Case(name, prompts, what, group, (height, width), path, digest)
 
     def load(self, cases: Sequence[Case]) -> Pictures:
         made = [fit(read_picture(case.about), self.size, self.multiple) for case in cases]

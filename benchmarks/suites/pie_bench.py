@@ -53,6 +53,11 @@ class PieBench(PictureSuite):
 
     name = "pie_bench"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size != SIDE:
+            raise UserError(f"suite.size={self.size}: PIE-Bench and its masks have {SIDE} pixels.")
+
     def cases(self) -> list[Case]:
         folder = expanded(self.src)
         path = folder / "mapping_file.json"

@@ -1,11 +1,10 @@
 """What the suites on the Menagerie share: scenes as cases, drawn, with exact answers."""
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +14,10 @@ from torch import Tensor
 from benchmarks.menagerie.dataset import WORLD
 from benchmarks.menagerie.render import Rendering, render
 from benchmarks.menagerie.scene import TEST_SEEDS, VALIDATION_SEEDS, Scene
+from benchmarks.rows import digest
 from benchmarks.suites.base import Case, Pictures, shown
 from editing.errors import UserError
-from editing.settings import suggestion
+from editing.settings import suggestion, whole
 
 SPLITS = {"test": TEST_SEEDS, "validation": VALIDATION_SEEDS}
 
@@ -35,7 +35,7 @@ class Scenes:
     answer: Scene
 
 
-def seeds(split: str, count: int) -> range:
+def seeds(split: str, count: Any) -> range:
     """The first seeds of a split.
 
     Raises:
@@ -43,9 +43,7 @@ def seeds(split: str, count: int) -> range:
     """
     if split not in SPLITS:
         raise UserError(f"There is no split {split!r}: {suggestion(split, SPLITS)}")
-    if not 1 <= count <= len(SPLITS[split]):
-        raise UserError(f"{count} scenes are asked for: take 1 to {len(SPLITS[split])}.")
-    return SPLITS[split][:count]
+    return SPLITS[split][: whole("suite.cats or scenes", count, 1, len(SPLITS[split]))]
 
 
 def scene_case(
@@ -58,7 +56,9 @@ def scene_case(
         "source": dataclasses.asdict(scenes.source),
         "answer": dataclasses.asdict(scenes.answer),
     }
-    return Case(name, prompts, identity, group, (size, size), scenes)
+    # All edits of one picture say little more than one of them.
+    cluster = digest({"source": dataclasses.asdict(scenes.source)})
+    return Case(name, prompts, identity, group, (size, size), scenes, cluster)
 
 
 def load_scenes(cases: Sequence[Case]) -> Pictures:
@@ -85,11 +85,3 @@ def _drawn(scene: Scene, size: int) -> Rendering:
 def around(mask: Bool[Tensor, "B 1 H W"]) -> Bool[Tensor, "B 1 H W"]:
     """A region and one pixel around it."""
     return F.max_pool2d(mask.float(), 3, 1, 1) > 0
-
-
-def file_digest(folder: Path, pattern: str) -> str:
-    """Of the files of a folder, for the identity of what judges by them."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob(pattern)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]

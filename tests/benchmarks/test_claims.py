@@ -76,6 +76,19 @@ def test_a_worker_on_another_machine_is_believed_while_it_touches_its_claim(
         assert ours
 
 
+def test_a_claim_that_was_lost_is_left_to_its_new_owner(tmp_path: Path) -> None:
+    path = tmp_path / CLAIMS / "batch.json"
+    with claim(tmp_path, "batch"):
+        os.utime(path, (1, 1))  # suspended for long
+        other = claim(tmp_path, "batch")
+        assert other.__enter__()
+    assert path.exists()
+    with claim(tmp_path, "batch") as third:
+        assert not third
+    other.__exit__(None, None, None)
+    assert not path.exists()
+
+
 def test_a_claim_is_touched_while_it_is_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_module
 from torch import Tensor
 
 from benchmarks import harness as harness_module
 from benchmarks.claims import claim
-from benchmarks.harness import Harness, batches
+from benchmarks.harness import Harness, batches, editor_identity
 from benchmarks.rows import digest, picture_path, read_rows
 from benchmarks.suites.base import Case, Measures, Pictures
 from editing.edit import Edit
+from editing.errors import NonFiniteError, UserError
 from editing.images import read_picture
+from editing.settings import Settings, read_settings
 from samplers.prior import Evaluations
 
 ROOT = Path(__file__).parents[2]
@@ -140,15 +143,19 @@ def test_a_case_that_fails_is_recorded_and_tried_again(tmp_path: Path) -> None:
 
 
 def test_when_memory_runs_out_batches_are_halved(tmp_path: Path) -> None:
+    refused: list[int] = []
+
     class Hungry(Editor):
         def __call__(self, sources: Tensor, *rest: Any, **named: Any) -> Edit:
             if len(sources) > 2:
+                refused.append(len(sources))
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return super().__call__(sources, *rest, **named)
 
     editor = Hungry()
     tally = run(tmp_path, editor, size=5)
     assert tally.failed == {} and sorted(editor.batches) == [1, 1, 2, 2, 2, 2]
+    assert refused == [5], "once is enough"
     assert {r["batch_size"] for r in rows_of(tmp_path).values()} == {1, 2}
 
 
@@ -157,6 +164,69 @@ def test_memory_that_is_too_small_for_one_is_said(tmp_path: Path) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     assert set(run(tmp_path, hungry).failed.values()) == {"out of memory"}
+
+
+def test_what_the_user_can_mend_ends_the_run_before_any_edit(tmp_path: Path) -> None:
+    class Blind(Brightness):
+        def measure(self, cases: Any, pictures: Any, edited: Any) -> list[Measures]:
+            raise UserError("The judge is not there: put it there.")
+
+    editor = Editor()
+    with pytest.raises(UserError, match="put it there"):
+        run(tmp_path, editor, Blind())
+    assert editor.batches == [] and list(read_rows(tmp_path)) == []
+    with pytest.raises(UserError, match="has no cases"):
+        run(tmp_path, editor, Brightness(0))
+
+
+def test_one_picture_with_nan_fails_alone(tmp_path: Path) -> None:
+    class Diverges(Editor):
+        def __call__(self, sources: Tensor, *rest: Any, **named: Any) -> Edit:
+            if (sources == 0.2).any():
+                raise NonFiniteError("The gradient is not finite at step 3.")
+            return super().__call__(sources, *rest, **named)
+
+    assert set(run(tmp_path, Diverges()).failed) == {"level-4"}
+
+
+def test_another_name_is_another_noise(tmp_path: Path) -> None:
+    class Renamed(Brightness):
+        def cases(self) -> list[Case]:
+            return [dataclasses.replace(c, name=f"new-{c.name}") for c in super().cases()]
+
+    run(tmp_path, Editor())
+    editor = Editor()
+    run(tmp_path, editor, Renamed())
+    assert sum(editor.batches) == 10
+
+
+SETTINGS = {
+    "method": "dds",
+    "steps": 7,
+    "step_size": 0.07,
+    "distiller": {"guidance": 9.0},
+    "parameters": {"_target_": "editing.parameters.Pixels"},
+    "optimizer": {"_target_": "torch.optim.Adam"},
+    "schedule": {"_target_": "editing.schedules.Linear"},
+    "lora_scale": 0.3,
+}
+# What an edit of a case does not depend on, or what the model's hash and files say.
+OTHERWISE = (
+    "src target source jobs output reverse overwrite guidance prior model seed size batch_size "
+    "device dtype early_stop lora embedding tuning mask captioner parent"
+).split()
+
+
+def test_every_setting_of_an_edit_is_in_its_identity(tiny_prior: Any) -> None:
+    with initialize_config_module("conf", version_base="1.3"):
+        config = compose("config", ["src=-", "target=-", "lora=style.safetensors"])
+    base = read_settings(config, "ids", "menagerie", [])
+    before = editor_identity(base, tiny_prior)
+    names = {field.name for field in dataclasses.fields(Settings)}
+    assert {*SETTINGS, *OTHERWISE} == names, "a new setting must be in one of the two"
+    for name, value in SETTINGS.items():
+        changed = editor_identity(dataclasses.replace(base, **{name: value}), tiny_prior)
+        assert digest(changed) != digest(before), name
 
 
 def test_nan_is_nothing_measured(tmp_path: Path) -> None:
@@ -221,10 +291,12 @@ while True:
     if not child:
         Harness(Brightness(24), output, 3).run(Editor(), WHAT, FakePrior(), 0)
         os._exit(0)
-    time.sleep(rng.uniform(0.0, 0.03))
+    time.sleep(rng.uniform(0.0, 0.03 + 0.0003 * killed))  # in the end a run comes through
     os.kill(child, signal.SIGKILL)
-    if os.waitpid(child, 0)[1] == 0:
+    status = os.waitpid(child, 0)[1]
+    if status == 0:
         break
+    assert os.WIFSIGNALED(status), "it ended by itself, badly"
     killed += 1
 print(killed)
 """

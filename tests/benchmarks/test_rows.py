@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.rows import digest, picture_path, read_row, read_rows, row_path, write_row
+from editing.errors import UserError
 
 
 def test_the_name_is_that_of_the_contents() -> None:
@@ -45,5 +46,7 @@ def test_a_file_begun_by_a_killed_worker_is_no_row(tmp_path: Path) -> None:
 def test_a_file_that_is_no_row_is_named(tmp_path: Path, contents: str) -> None:
     write_row(tmp_path, "00aa", {"status": "done"})
     row_path(tmp_path, "00aa").write_text(contents)
-    with pytest.raises(ValueError, match=r"00aa\.json is not a row: delete it"):
+    with pytest.raises(UserError, match=r"00aa\.json is not a row: delete it"):
         list(read_rows(tmp_path))
+    with pytest.raises(UserError, match="is not a row"):
+        read_row(tmp_path, "00aa")

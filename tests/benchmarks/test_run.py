@@ -104,6 +104,36 @@ def test_a_case_that_fails_ends_in_1_and_says_which(
     assert "| dds          | 7 " in outcome.out
 
 
+def test_tables_are_of_what_the_newest_run_asked_for(
+    bench: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    """Another split in the same folder: no case in common, and no mixture."""
+    assert bench("method=dds").code == 0
+    outcome = bench("method=sds", "suite.split=validation", 'suite="cat_to_others"')
+    assert outcome.code == 0 and "| sds " in outcome.out and "| dds " not in outcome.out
+    assert len(pd.read_csv(tmp_path / "runs/cat_to_others/rows.csv")) == 21
+
+
+def test_an_interrupted_run_keeps_what_it_has_and_says_so(
+    bench: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = DistillationEditor.__call__
+    calls = iter([whole, None])
+
+    def interrupted(*args: object) -> object:
+        call = next(calls)
+        if call is None:
+            raise KeyboardInterrupt
+        return call(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(DistillationEditor, "__call__", interrupted)
+    outcome = bench("method=dds", "batch_size=4")
+    assert outcome.code == 130 and "what was finished is kept" in outcome.err
+    assert "| dds          | 4 " in outcome.out
+    monkeypatch.setattr(DistillationEditor, "__call__", whole)
+    assert "3 rows made, 18 kept" in bench("method=dds", "batch_size=4").out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -118,7 +148,11 @@ def test_a_case_that_fails_ends_in_1_and_says_which(
             ["suite=ip2p", "suite.cats=3"],
             "There is no option 'suite.cats': did you mean 'suite.src'",
         ),
-        (["launcher=slurm"], "There is no launcher 'slurm'"),
+        (["-m", "launcher=slurm"], "There is no launcher 'slurm'"),
+        (["launcher=ray"], "launcher= is for several jobs: write -m"),
+        (["suite.cats=0"], "=0 cannot be used: give a whole number from 1 to 50000"),
+        (["suite.size=0"], "suite.size=0 cannot be used"),
+        (["suite.size=33"], "has 33 x 33 pixels, and prior="),
         (["threads=0"], "threads=0 cannot be used"),
         (["batch_size=0"], "batch_size=0 cannot be used"),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from benchmarks.tables import differences, frame, labels, markdown, summary, write_tables
+from benchmarks.tables import differences, frame, labels, markdown, summary, table, write_tables
 
 
 def row(method: str, case: int, value: float | None, seed: int = 0, **settings: Any) -> dict:
@@ -21,6 +21,8 @@ def row(method: str, case: int, value: float | None, seed: int = 0, **settings: 
         "suite": "cat_to_others",
         "group": "",
         "case": f"case-{case}",
+        "cluster": f"cat-{case // 2}",
+        "variant": "one",
         "prompts": ["a cat", "a pig"],
         "edit": edit,
         "status": "done",
@@ -61,11 +63,12 @@ def test_methods_are_called_by_what_they_differ_in() -> None:
     ]
 
 
-def test_seeds_are_no_cases() -> None:
+def test_neither_seeds_nor_edits_of_one_picture_are_independent() -> None:
     lines = summary(frame(some_rows()))
     assert [line["label"] for line in lines] == ["source", "exact answer", "dds", "ids"]
     ids = lines[-1]
-    assert (ids["cases"], ids["seeds"], ids["metrics"]["exact_psnr"]["count"]) == (20, 2, 20)
+    found = ids["metrics"]["exact_psnr"]
+    assert (ids["cases"], ids["seeds"], found["cases"], found["count"]) == (20, 2, 20, 10)
     assert ids["evaluations"] == {"forward": 8.0, "backward": 2.0} and ids["seconds"] == 1.5
     assert ids["metrics"]["target_species"]["mean"] == 1.0
 
@@ -82,14 +85,17 @@ def test_what_failed_or_has_no_value_does_not_count() -> None:
     rows = [row("dds", i, None if i == 1 else 10.0) for i in range(4)]
     rows[0] |= {"status": "failed", "metrics": {}, "reason": "out of memory"}
     (line,) = summary(frame(rows))
-    assert line["cases"] == 3 and line["metrics"]["exact_psnr"]["count"] == 2
+    assert line["cases"] == 3 and line["metrics"]["exact_psnr"]["cases"] == 2
+    header, ((*_, cell, _),) = table([line])
+    assert header[-2] == "PSNR to exact, dB" and cell == "10.0 (2 of 3)"
 
 
 def test_of_an_edit_that_was_measured_anew_the_latest_counts() -> None:
     old = [row("ids", i, 1.0) for i in range(3)]
     new = [{**row("ids", i, 2.0), "key": f"anew-{i}", "time": 9.0} for i in range(2)]
-    data = frame([*new, *old])
-    assert sorted(data.exact_psnr) == [1.0, 2.0, 2.0]
+    assert sorted(frame([*new, *old]).exact_psnr) == [1.0, 2.0, 2.0]
+    other = [{**each, "variant": "another"} for each in new]
+    assert sorted(frame([*other, *old]).exact_psnr) == [2.0, 2.0], "no mixture of variants"
     assert len(frame([row("ids", 0, 1.0, seed) for seed in (0, 1)])) == 2
 
 

@@ -26,9 +26,13 @@ def test_a_region_has_a_margin_of_one_pixel() -> None:
 
 @pytest.mark.parametrize(
     ("split", "count", "said"),
-    [("train", 1, "there are test, validation"), ("test", 0, "take 1 to 50000")],
+    [
+        ("train", 1, "there are test, validation"),
+        ("test", 0, "give a whole number from 1 to 50000"),
+        ("test", "abc", "=abc cannot be used"),
+    ],
 )
-def test_wrong_seeds_are_refused_in_one_sentence(split: str, count: int, said: str) -> None:
+def test_wrong_seeds_are_refused_in_one_sentence(split: str, count: object, said: str) -> None:
     with pytest.raises(UserError, match=said):
         seeds(split, count)
 

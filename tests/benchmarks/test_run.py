@@ -149,7 +149,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_says_so(
             "There is no option 'suite.cats': did you mean 'suite.src'",
         ),
         (["-m", "launcher=slurm"], "There is no launcher 'slurm'"),
-        (["launcher=ray"], "launcher= is for several jobs: write -m"),
+        (["launcher=ray"], "launcher= is for several jobs: add -m"),
         (["suite.cats=0"], "=0 cannot be used: give a whole number from 1 to 50000"),
         (["suite.size=0"], "suite.size=0 cannot be used"),
         (["suite.size=33"], "has 33 x 33 pixels, and prior="),

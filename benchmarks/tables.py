@@ -269,7 +269,9 @@ def write_tables(output: Path, data: pd.DataFrame) -> None:
     write(output / "rows.csv", csv.getvalue().encode())
     write(output / "rows.parquet", parquet.getvalue())
     lines = summary(data)
-    cost = [[line["suite"], line["label"], f"{line['seconds']:.2f}"] for line in lines]
+    cost = [
+        [line["suite"], line["group"], line["label"], f"{line['seconds']:.2f}"] for line in lines
+    ]
     timeless = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
     record = {"summary": timeless, "differences": differences(data)}
     write(output / "summary.json", to_json(_for_json(record)))
@@ -280,7 +282,7 @@ def write_tables(output: Path, data: pd.DataFrame) -> None:
         tex.append(f"% {suite}\n{latex(*made)}")
     write(output / "table.md", "\n".join(texts).encode())
     write(output / "table.tex", "\n".join(tex).encode())
-    header = ["suite", "method", "seconds per edit"]
+    header = ["suite", "kind", "method", "seconds per edit"]
     write(output / "cost.md", markdown(header, cost).encode())
 
 

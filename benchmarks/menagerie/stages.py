@@ -1,7 +1,7 @@
-"""The stages that train the model itself: tokenizer, CLIP, VAE, UNet; `judges` has the others.
+"""What all stages of training share, and those of the tokenizer, CLIP and the VAE.
 
-Each reads the renders and what the stages before it made, and writes its part of the model, in half
-precision, as soon as it is trained.
+`unet` and `judges` have the others. Each reads the renders and what the stages before it made, and
+writes its part of the model, in half precision, as soon as it is trained.
 """
 
 import copy
@@ -10,33 +10,28 @@ import json
 import math
 import random
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL
 from jaxtyping import Bool, Float, Int64
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from benchmarks.menagerie import models
-from benchmarks.menagerie.captions import caption, grammar, names, one_slot_captions, slot_value
+from benchmarks.menagerie.captions import caption, grammar, one_slot_captions, slot_value
 from benchmarks.menagerie.dataset import draw, load_shards
 from benchmarks.menagerie.fit import Plan, Progress, fit
 from benchmarks.menagerie.scene import COATS, OWN_COAT, SPECIES, VALIDATION_SEEDS, sample_scene
-from editing.caption import Grammar, best_choices, read_clip, strangeness
-from editing.priors import load_prior
+from editing.caption import Grammar, best_choices, read_clip
 from editing.results import to_json, write
 
 EMBEDDED = Path(__file__).parents[2] / "editing" / "priors" / "menagerie"
-MIN_SNR = 5.0
-NAMED_WEIGHT = {"animal": 1.0, "prop": 6.0, "worn": 5.0}  # of the UNet's error, beyond the rest's
 SURE = 0.75  # of the time CLIP must fill a slot rightly for the captioner to speak of it
 ANIMAL_WEIGHT = 4.0  # of the VAE's error on the animal, beyond that of the surroundings
 
@@ -189,7 +184,7 @@ def train_tokenizer(options: Options, out: Path) -> None:
     tokenizer.save_pretrained(out / "tokenizer")
     models.scheduler().save_pretrained(out / "scheduler")
     models.write_model_index(out)
-    _update_json(out / "grammar.json", grammar())
+    update_json(out / "grammar.json", grammar())
 
 
 def train_clip(options: Options, out: Path, minutes: float) -> Progress:
@@ -263,10 +258,11 @@ def _record_grammar(options: Options, out: Path) -> None:
         right = sum(s == slot_value(scene, slot) for s, scene in zip(said, scenes, strict=True))
         if right < SURE * len(scenes):
             unsure.append(slot)
-    _update_json(out / "grammar.json", grammar(without=unsure))
+    update_json(out / "grammar.json", grammar(without=unsure))
 
 
-def _update_json(path: Path, entries: dict[str, Any]) -> None:
+def update_json(path: Path, entries: dict[str, Any]) -> None:
+    """Sets entries of a JSON file, which need not be there yet."""
     before = json.loads(path.read_text()) if path.exists() else {}
     write(path, to_json(before | entries))
 
@@ -300,23 +296,14 @@ def train_vae(options: Options, out: Path, minutes: float) -> Progress:
 
     trained, progress = fit_stage("vae", model, loss, plan, options)
     assert isinstance(trained, AutoencoderKL)
-    latents = _latents(trained, world).float()
+    latents = latents_of(trained, world).float()
     models.normalise_latents(trained, latents.mean((0, 1, 3, 4)), latents.std((0, 1, 3, 4)))
     half(trained, out / "vae")
     return progress
 
 
-def _kept_latents(vae: AutoencoderKL, world: World, options: Options, out: Path) -> Tensor:
-    """What `_latents` returns, kept in the work folder for the next session."""
-    name = f"latents-{options.size}px-{len(world)}-{digest_of(out / 'vae')}.safetensors"
-    kept = Path(options.work) / name
-    if not kept.exists():
-        write(kept, save({"latents": _latents(vae, world).cpu()}))
-    return load_file(kept)["latents"].to(world.device)
-
-
 @torch.no_grad()
-def _latents(vae: AutoencoderKL, world: World) -> Tensor:
+def latents_of(vae: AutoencoderKL, world: World) -> Tensor:
     """Posterior means of all pictures and of their mirror images: (2, N, 4, h, w) float16."""
     sides = []
     for mirrored in (False, True):
@@ -328,77 +315,3 @@ def _latents(vae: AutoencoderKL, world: World) -> Tensor:
                 parts.append(vae.encode(x).latent_dist.mean.half())
         sides.append(torch.cat(parts).contiguous())
     return torch.stack(sides)
-
-
-def train_unet(options: Options, out: Path, minutes: float) -> Progress:
-    """v-prediction with min-SNR weights (Hang et al. 2023, Eq. 8) and one prompt in ten dropped.
-
-    What the prompt names weighs more where it is to be seen: a hat fills one pixel in fifty.
-    """
-    world, tokenizer = World(options), CLIPTokenizer.from_pretrained(out / "tokenizer")
-    device = world.device
-    vae = AutoencoderKL.from_pretrained(out / "vae")
-    vae = vae.to(device, memory_format=torch.channels_last).eval()
-    text = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32)
-    text = text.requires_grad_(False).to(device).eval()
-    latents = _kept_latents(vae, world, options, out).float() * vae.config.scaling_factor
-    size = latents.shape[-1]
-    alpha_bar = models.scheduler().alphas_cumprod
-    torch.manual_seed(options.seed)
-    model = models.unet(size).to(device, memory_format=torch.channels_last)
-    begin(model, options, "unet")
-    plan = Plan(minutes, batch=32, rate=6e-4, averages=(0.02, 0.05, 0.10))
-
-    def errors(
-        m: nn.Module, z: Tensor, prompts: list[str], generator: torch.Generator
-    ) -> Float[Tensor, "B 4 h w"]:
-        # Timesteps spread evenly over the batch: less variance for nothing.
-        shift = torch.rand(1, generator=generator)
-        t = (((torch.arange(len(z)) / len(z) + shift) % 1) * 1000).long()
-        t = t[torch.randperm(len(z), generator=generator)]
-        a = alpha_bar[t].sqrt()[:, None, None, None].to(device)
-        s = (1 - alpha_bar[t]).sqrt()[:, None, None, None].to(device)
-        e = torch.randn(z.shape, generator=generator).to(device)
-        z_t = (a * z + s * e).contiguous(memory_format=torch.channels_last)
-        # On few positions a CPU is quicker without the fused attention: its backward is slow.
-        plain = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
-        with autocast(device), plain:
-            with torch.no_grad():
-                states = text(tokens(tokenizer, prompts, device)).last_hidden_state
-            v = m(z_t, t.to(device), states).sample.float()
-        snr = a**2 / s**2
-        return snr.clamp(max=MIN_SNR) / (snr + 1) * (v - (a * e - s * z)).square()
-
-    def loss(m: nn.Module, generator: torch.Generator) -> Tensor:
-        index, flip = world.draw(plan.batch, generator)
-        z = latents[flip.long().to(latents.device), index.to(latents.device)]
-        prompts = world.captions(index, generator)
-        dropped = torch.rand(plan.batch, generator=generator) < 0.1
-        prompts = ["" if drop else p for p, drop in zip(prompts, dropped.tolist(), strict=True)]
-        weight = torch.ones(plan.batch, 1, size, size, device=device)
-        for name, more in NAMED_WEIGHT.items():
-            named = [names(p, world.scenes[i], name) for i, p in zip(index, prompts, strict=True)]
-            seen = F.adaptive_avg_pool2d(world.get(name, index, flip), size)
-            weight += more * seen * torch.tensor(named, device=device)[:, None, None, None]
-        return (weight / weight.mean() * errors(m, z, prompts, generator)).mean()
-
-    scenes = [sample_scene(seed) for seed in VALIDATION_SEEDS[:256]]
-    pictures = draw(scenes, options.size)["image"].to(device).float() / 255
-    with torch.no_grad():
-        held_out = [vae.encode(2 * x - 1).latent_dist.mean for x in pictures.split(64)]
-    held_out = [z * vae.config.scaling_factor for z in held_out]
-
-    @torch.no_grad()
-    def judge(m: nn.Module) -> float:
-        generator, said = torch.Generator().manual_seed(0), iter(scenes)
-        found = [errors(m, z, [caption(next(said)) for _ in z], generator).mean() for z in held_out]
-        return float(torch.stack(found).mean())
-
-    base = digest_of(out / "text_encoder", out / "vae")
-    trained, progress = fit_stage("unet", model, loss, plan, options, base, judge)
-    assert isinstance(trained, UNet2DConditionModel)
-    half(trained, out / "unet")
-    # The runner warns of a picture that is stranger to the model than its own world ever is.
-    most = strangeness(pictures.cpu(), load_prior(out, device="cpu")).max()
-    _update_json(out / "grammar.json", {"familiar": {"strangeness": round(float(most), 3)}})
-    return progress

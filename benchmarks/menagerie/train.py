@@ -26,9 +26,9 @@ from benchmarks.menagerie.stages import (
     Options,
     train_clip,
     train_tokenizer,
-    train_unet,
     train_vae,
 )
+from benchmarks.menagerie.unet import train_unet
 from editing.results import to_json, write
 
 TRAIN: dict[str, Callable[[Options, Path, float], Progress]] = {

@@ -1,5 +1,6 @@
 """Metrics over many batches, from functions that return a value per picture."""
 
+from abc import abstractmethod
 from typing import Any
 
 from torch import Tensor
@@ -19,6 +20,6 @@ class MeanOverImages(MeanMetric):
         """Takes a batch; arguments as for :meth:`values`."""
         super().update(self.values(*args, **named))
 
+    @abstractmethod
     def values(self, *args: Any, **named: Any) -> Tensor:
         """A value for each picture of a batch, (B,)."""
-        raise NotImplementedError

@@ -1,15 +1,13 @@
 """Held-out cats, each turned into the seven other species, against the exact answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks.menagerie.classifier import FILE, AttributeClassifier, load_classifier
 from benchmarks.menagerie.scene import SPECIES, sample_scene
 from benchmarks.menagerie.stages import EMBEDDED
 from benchmarks.metrics.clip import directional_score
@@ -17,18 +15,16 @@ from benchmarks.metrics.iou import iou
 from benchmarks.metrics.lpips import menagerie_distance
 from benchmarks.metrics.psnr import psnr, ssim
 from benchmarks.metrics.segment import ClipSeg
-from benchmarks.rows import file_digest
 from benchmarks.suites.base import Case, Measures, Pictures
-from benchmarks.suites.world import Scenes, around, load_scenes, scene_case, seeds
+from benchmarks.suites.world import OfScenes, Scenes, around, scene_case, seeds
 from editing.caption import Clip
 from editing.settings import whole
 
 OTHERS = SPECIES[1:]
-PARTS = ("clip", "segmenter")  # of the model, that judge beside the classifier
 
 
 @dataclass(eq=False)
-class CatToOthers:
+class CatToOthers(OfScenes):
     """Photo-like cats in their own coat, wearing nothing, at held-out seeds.
 
     Measured are: whether the classifier takes the edit for the target species; CLIP's direction;
@@ -50,6 +46,7 @@ class CatToOthers:
     size: int = 64
 
     name = "cat_to_others"
+    judges = ("clip", "segmenter")
     metrics = (
         "target_species",
         "clip_direction",
@@ -75,13 +72,6 @@ class CatToOthers:
                 made.append(scene_case(f"{seed}-{other}", scenes, prompts, self.size))
         return made
 
-    def load(self, cases: Sequence[Case]) -> Pictures:
-        return load_scenes(cases)
-
-    @cached_property
-    def judge(self) -> AttributeClassifier:
-        return load_classifier(EMBEDDED)
-
     @cached_property
     def clip(self) -> Clip:
         return Clip(EMBEDDED)
@@ -89,10 +79,6 @@ class CatToOthers:
     @cached_property
     def segmenter(self) -> ClipSeg:
         return ClipSeg(EMBEDDED / "segmenter")
-
-    def identity(self) -> Mapping[str, Any]:
-        judges = {part: file_digest(EMBEDDED / part, "*.safetensors") for part in PARTS}
-        return {"metrics": 1, "classifier": file_digest(EMBEDDED, FILE), **judges}
 
     @torch.no_grad()
     def measure(
@@ -105,14 +91,14 @@ class CatToOthers:
         embed, texts = self.clip.embed_images, self.clip.embed_texts
         animals = around(pictures.masks["animal"] > 0)
         columns = {
-            "target_species": (self.judge.predict(edited)["species"] == wanted).float(),
+            "target_species": (self.classifier.predict(edited)["species"] == wanted).float(),
             "clip_direction": directional_score(
                 embed(source), embed(edited), texts(before), texts(after)
             ),
             "iou": iou(self.segmenter(source, before), self.segmenter(edited, after)),
             "background_psnr": psnr(edited, source, ~animals),
-            "source_distance": menagerie_distance(self.judge, edited, source),
-            "exact_distance": menagerie_distance(self.judge, edited, answer),
+            "source_distance": menagerie_distance(self.classifier, edited, source),
+            "exact_distance": menagerie_distance(self.classifier, edited, answer),
             "exact_psnr": psnr(edited, answer, animals),
             "exact_ssim": ssim(edited, answer, animals),
         }

@@ -1,9 +1,7 @@
 """Edits of seven kinds: species, coat, a hat, its colour, no hat, place, style."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -11,10 +9,7 @@ from torch import Tensor
 from benchmarks.menagerie.captions import SYNONYMS
 from benchmarks.menagerie.classifier import (
     ATTRIBUTES,
-    FILE,
-    AttributeClassifier,
     labels,
-    load_classifier,
 )
 from benchmarks.menagerie.scene import (
     COATS,
@@ -25,11 +20,9 @@ from benchmarks.menagerie.scene import (
     Scene,
     sample_scene,
 )
-from benchmarks.menagerie.stages import EMBEDDED
 from benchmarks.metrics.psnr import psnr
-from benchmarks.rows import file_digest
 from benchmarks.suites.base import Case, Measures, Pictures
-from benchmarks.suites.world import Scenes, around, load_scenes, scene_case, seeds
+from benchmarks.suites.world import OfScenes, Scenes, around, scene_case, seeds
 from editing.errors import UserError
 from editing.settings import suggestion, whole
 
@@ -115,7 +108,7 @@ def region(
 
 
 @dataclass(eq=False)
-class MenagerieEdits:
+class MenagerieEdits(OfScenes):
     """Photo-like animals in their own coat that wear nothing, edited in seven ways.
 
     Measured are: whether the classifier sees all that should have changed; how much it sees of what
@@ -158,21 +151,11 @@ class MenagerieEdits:
                 made.append(scene_case(f"{kind}-{seed}", scenes, prompts, self.size, kind))
         return made
 
-    def load(self, cases: Sequence[Case]) -> Pictures:
-        return load_scenes(cases)
-
-    @cached_property
-    def judge(self) -> AttributeClassifier:
-        return load_classifier(EMBEDDED)
-
-    def identity(self) -> Mapping[str, Any]:
-        return {"metrics": 1, "classifier": file_digest(EMBEDDED, FILE)}
-
     def measure(
         self, cases: Sequence[Case], pictures: Pictures, edited: Float[Tensor, "B 3 H W"]
     ) -> list[Measures]:
         assert pictures.answer is not None
-        seen, truth = self.judge.predict(edited), labels([case.about.answer for case in cases])
+        seen, truth = self.classifier.predict(edited), labels([case.about.answer for case in cases])
         touched = region(pictures.source, pictures.answer)
         kept_psnr = psnr(edited, pictures.source, ~touched).tolist()
         exact_psnr = psnr(edited, pictures.answer, touched).tolist()

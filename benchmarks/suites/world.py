@@ -1,9 +1,9 @@
 """What the suites on the Menagerie share: scenes as cases, drawn, with exact answers."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool
 from torch import Tensor
 
+from benchmarks.menagerie.classifier import FILE, AttributeClassifier, load_classifier
 from benchmarks.menagerie.dataset import WORLD
 from benchmarks.menagerie.render import Rendering, render
 from benchmarks.menagerie.scene import TEST_SEEDS, VALIDATION_SEEDS, Scene
-from benchmarks.rows import digest
+from benchmarks.menagerie.stages import EMBEDDED
+from benchmarks.rows import digest, file_digest
 from benchmarks.suites.base import Case, Pictures, shown
 from editing.errors import UserError
 from editing.settings import suggestion, whole
@@ -61,13 +63,30 @@ def scene_case(
     return Case(name, prompts, identity, group, (size, size), scenes, cluster)
 
 
-def load_scenes(cases: Sequence[Case]) -> Pictures:
-    """Source and exact answer of the cases, and what is animal in either: `animal` of `masks`."""
-    size = cases[0].size[0]
-    source = drawn([case.about.source for case in cases], size)
-    answer = drawn([case.about.answer for case in cases], size)
-    animal = torch.maximum(source.animal, answer.animal)
-    return Pictures(shown(source.image), shown(answer.image), {"animal": animal})
+class OfScenes:
+    """What the suites of scenes share: their pictures are drawn, and the classifier judges.
+
+    Attributes:
+        judges: parts of the embedded model that measure too.
+    """
+
+    judges: tuple[str, ...] = ()
+
+    def load(self, cases: Sequence[Case]) -> Pictures:
+        """Source and exact answer, and what is animal in either: `animal` of `masks`."""
+        size = cases[0].size[0]
+        source = drawn([case.about.source for case in cases], size)
+        answer = drawn([case.about.answer for case in cases], size)
+        animal = torch.maximum(source.animal, answer.animal)
+        return Pictures(shown(source.image), shown(answer.image), {"animal": animal})
+
+    @cached_property
+    def classifier(self) -> AttributeClassifier:
+        return load_classifier(EMBEDDED)
+
+    def identity(self) -> Mapping[str, Any]:
+        parts = {part: file_digest(EMBEDDED / part, "*.safetensors") for part in self.judges}
+        return {"metrics": 1, "classifier": file_digest(EMBEDDED, FILE), **parts}
 
 
 def drawn(scenes: Sequence[Scene], size: int) -> Rendering:

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -16,15 +15,9 @@ from benchmarks.run import main
 from benchmarks.suites.cat_to_others import CatToOthers
 from editing.command import base_config, group_choices
 from editing.edit import DistillationEditor
+from tests.editing.conftest import Outcome
 
 ROOT = Path(__file__).parents[2]
-
-
-@dataclass
-class Outcome:
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture

@@ -20,14 +20,9 @@ from editing.caption import Grammar
 from editing.command import base_config, group_choices
 from editing.images import read_picture, to_tensor
 from editing.run import main
-from tests.editing.conftest import result_of
+from tests.editing.conftest import noise_picture, result_of
 
 ROOT = Path(__file__).parents[2]
-
-
-def noise_picture(width: int, height: int, seed: int = 0) -> Image.Image:
-    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(values)
 
 
 # --- what a run writes ---------------------------------------------------------------------------
@@ -262,73 +257,6 @@ def test_a_picture_unlike_the_models_world_is_warned_about(
         outcome = edit(f"prior={folder}", "method=dds")
         assert outcome.code == 0, outcome.err
         assert ("use prior=sd15 for photographs" in outcome.err) == warned
-
-
-# --- what is cut short ---------------------------------------------------------------------------
-
-
-def edit_of_two(
-    edit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, error: BaseException, at: int
-) -> Any:
-    """Edit two pictures one by one; the call `at` (from 1) raises `error`."""
-    noise_picture(48, 32, seed=1).save("dog.png")
-    original, calls = session.Session.run_editor, []
-
-    def failing(*arguments: Any) -> Any:
-        calls.append(arguments)
-        if len(calls) == at:
-            raise error
-        return original(*arguments)
-
-    monkeypatch.setattr(session.Session, "run_editor", failing)
-    return edit("src=*.png", "batch_size=1", "output=out", "method=dds")
-
-
-def test_ctrl_c_keeps_what_is_finished(
-    edit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outcome = edit_of_two(edit, monkeypatch, KeyboardInterrupt(), at=2)
-    assert outcome.code == 130
-    assert outcome.err.splitlines()[-1] == "Interrupted; 1 of 2 edits are kept in out."
-    result = result_of(tmp_path / "out")
-    assert result["status"] == "interrupted"
-    assert [picture["edited"] for picture in result["pictures"]] == ["edited/cat.png"]
-
-
-def test_ctrl_c_before_anything_is_finished_leaves_nothing(
-    edit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outcome = edit_of_two(edit, monkeypatch, KeyboardInterrupt(), at=1)
-    assert outcome.code == 130
-    assert outcome.err == "Interrupted; nothing of this edit was written.\n"
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_run_that_diverges_keeps_its_last_good_result(
-    edit: Callable[..., Any], tmp_path: Path
-) -> None:
-    outcome = edit("method.step_size=1e38", "guidance=1e38", "method=dds", "output=out")
-    assert outcome.code == 2
-    message = outcome.err.splitlines()[-1]
-    assert message.startswith("Error: ")
-    assert "step 1" in message and "float32" in message
-    result = result_of(tmp_path / "out")
-    assert result["status"] == "stopped"
-    assert "not finite" in result["pictures"][0]["stopped"]
-    assert read_picture(tmp_path / "out" / "edited.png").size == (48, 32)
-
-
-def test_running_out_of_memory_says_what_to_do(
-    edit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(self: Any, *arguments: Any, **options: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate ...")
-
-    monkeypatch.setattr("editing.edit.DistillationEditor.__call__", fail)
-    outcome = edit("method=dds")
-    assert outcome.code == 2
-    assert "try batch_size=1" in outcome.err
-    assert outcome.err.count("\n") == 1
 
 
 # --- help and the real process -------------------------------------------------------------------

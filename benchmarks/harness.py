@@ -260,7 +260,7 @@ class Harness:
 def batches(cases: Sequence[Case], size: int) -> Iterator[list[Case]]:
     """Cases of one picture size at a time, at most `size` of them.
 
-    Which cases share a batch depends on nothing else, so all workers agree on it.
+    Which cases share a batch depends on nothing else: workers with the same `size` agree on it.
     """
     shapes: dict[tuple[int, int], list[Case]] = {}
     for case in cases:

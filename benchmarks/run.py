@@ -165,7 +165,7 @@ def read(cfg: DictConfig, method: str, prior: str, given: Sequence[str]) -> Sett
     """The settings of the editing command, with its defaults for what a benchmark does not take."""
     base = OmegaConf.create((resources.files("conf") / "config.yaml").read_text(encoding="utf-8"))
     assert isinstance(base, DictConfig)
-    plain = {key: base[key] for key in options("config") | {"mask": 0, "early_stop": 0}}
+    plain = {key: base[key] for key in options("config") if "." not in key}
     whole_config = OmegaConf.merge(plain, {"src": "-", "target": "-"}, cfg, {"output": None})
     assert isinstance(whole_config, DictConfig)
     return read_settings(whole_config, method, prior, given)
@@ -221,10 +221,13 @@ def folders(words: Sequence[str]) -> list[Path]:
 
 
 def _with_launcher(words: Sequence[str]) -> list[str]:
-    """The words with `launcher=ray` as Hydra writes it."""
-    if any(word.startswith("launcher=") for word in words) and not {"-m", "--multirun"} & set(
-        words
-    ):
+    """The words with `launcher=ray` as Hydra writes it.
+
+    Raises:
+        UserError: for a launcher without `-m`, or one that is not there.
+    """
+    several = "-m" in words or "--multirun" in words
+    if not several and any(word.startswith("launcher=") for word in words):
         raise UserError(
             "launcher= is for several jobs: add -m, as in -m launcher=ray method=ids,dds."
         )

@@ -193,19 +193,27 @@ def _first_comment(yaml: str) -> str:
 
 
 def options(config_name: str) -> dict[str, tuple[str, str]]:
-    """The plain options of a config: default and comment by name."""
+    """The plain options of a config: default and comment by dotted name, groups of them too."""
     yaml = (resources.files("conf") / f"{config_name}.yaml").read_text(encoding="utf-8")
-    lines = re.findall(r"^(\w+): *(.*?) *# (.*)$", yaml, re.MULTILINE)
-    return {key: ("" if value == "null" else value, comment) for key, value, comment in lines}
+    found, group = {}, ""
+    for indent, key, value, comment in re.findall(
+        r"^( *)(\w+): *(.*?) *# (.*)$", yaml, re.MULTILINE
+    ):
+        group = group if indent else key
+        name = f"{group}.{key}" if indent else key
+        found[name] = ("" if value == "null" else value, comment)
+    return found
 
 
 def options_help(config_name: str) -> list[str]:
-    """A line of help for every plain option."""
+    """A line of help for every plain option; `.grow` below `mask` is written `mask.grow=`."""
     lines = []
-    for key, (default, comment) in options(config_name).items():
-        start = f"{key}={default}"
+    for name, (default, comment) in options(config_name).items():
+        group, _, key = name.rpartition(".")
+        shown = f"  .{key}" if group else key
+        start = f"{shown}={default}"
         if len(start) > WIDTH:
-            start, comment = f"{key}=", f"{comment} (default: {default})"
+            start, comment = f"{shown}=", f"{comment} (default: {default})"
         lines.append(f"  {start:<{WIDTH}} {comment}")
     return lines
 

@@ -32,7 +32,7 @@ class Edit:
             latent units), one number per image each.
         evaluations: network evaluations, summed over images and steps.
         seconds: wall time, encoding and decoding included.
-        stopped: why the run ended before its last step, or None.
+        stopped: of each image, why it changed no more before the last step, or None.
     """
 
     images: Float[Tensor, "B 3 H W"]
@@ -40,7 +40,7 @@ class Edit:
     records: list[dict[str, Any]]
     evaluations: Evaluations
     seconds: float
-    stopped: str | None = None
+    stopped: tuple[str | None, ...] = ()
 
     @property
     def latents(self) -> Tensor:
@@ -169,12 +169,13 @@ class DistillationEditor:
         watchers = (NaNGuard(), *self.callbacks, *callbacks)
         records: list[dict[str, Any]] = []
         still = torch.zeros(len(generators), dtype=torch.bool)
+        ended: list[str | None] = [None] * len(generators)
         with count_evaluations(prior) as evaluations:
 
-            def finish(stopped: str | None = None) -> Edit:
+            def finish() -> Edit:
                 parameters = tuple(tensor.detach().clone() for tensor in canvas.tensors)
                 images, seconds = canvas.images(), time.perf_counter() - start
-                return Edit(images, parameters, records, evaluations, seconds, stopped)
+                return Edit(images, parameters, records, evaluations, seconds, tuple(ended))
 
             for step in range(1, self.steps + 1):
                 target, source = canvas.latents(generators)
@@ -198,14 +199,17 @@ class DistillationEditor:
                     with torch.no_grad():
                         for tensor, kept in zip(canvas.tensors, good, strict=True):
                             tensor.copy_(kept)
-                    error.last_good = finish(stopped=str(error))
+                    ended = [reason or str(error) for reason in ended]
+                    error.last_good = finish()
                     raise
                 norms = torch.linalg.vector_norm(drawn.gradient.flatten(1), dim=1)
                 records.append(
                     {"step": step, "t": drawn.t.tolist(), "gradient_norm": norms.tolist()}
                 )
+                for row in still.nonzero().flatten().tolist():
+                    ended[row] = ended[row] or f"no gain at step {step} of {self.steps}"
                 if still.all():
-                    return finish(stopped=f"no gain at step {step} of {self.steps}")
+                    break
             return finish()
 
 

@@ -1,7 +1,7 @@
 """Where a picture may change: a picture of the area, or a word for it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -47,16 +47,32 @@ class Mask:
         if not self.feather >= 0:
             raise UserError(f"mask.feather={self.feather} cannot be used: give 0 or more pixels.")
 
+    def check(self, sizes: Mapping[Path, tuple[int, int]]) -> None:
+        """Looks at the mask before anything is edited.
+
+        Raises:
+            UserError: if it is a picture and has not the size, width and height, of all ``sizes``.
+        """
+        if not is_picture(self.area):
+            return
+        mask = read_picture(expanded(self.area))
+        for path, (width, height) in sizes.items():
+            if mask.size != (width, height):
+                raise UserError(
+                    f"mask={self.area} has {mask.width} x {mask.height} pixels and {path.name} "
+                    f"{width} x {height}: a mask must be as large as its picture."
+                )
+
     def __call__(
         self, paths: Sequence[Path], images: Float[Tensor, "B 3 H W"], prior: Described
     ) -> Float[Tensor, "B 1 H W"]:
         """The areas of pictures (values in [0, 1]) read from ``paths``: 1 where they may change.
 
         Raises:
-            UserError: if a mask does not fit its picture, or nothing is found.
+            UserError: if nothing is found.
         """
         if is_picture(self.area):
-            masks = torch.stack([drawn(self.area, path, images.shape[-2:]) for path in paths])
+            masks = drawn(self.area, images.shape[-2:]).expand(len(paths), -1, -1, -1)
         else:
             masks = segment(images, self.area, prior, self.model)
         masks = grown(masks, self.grow)
@@ -73,14 +89,9 @@ def is_picture(area: str) -> bool:
     return is_file(area) or (Path(area).suffix != "" and " " not in area)
 
 
-def drawn(area: str, source: Path, size: Sequence[int]) -> Float[Tensor, "1 H W"]:
+def drawn(area: str, size: Sequence[int]) -> Float[Tensor, "1 H W"]:
     """A mask that is a picture, brought to the size of the edit as its source is."""
-    mask, picture = read_picture(expanded(area)), read_picture(source)
-    if mask.size != picture.size:
-        raise UserError(
-            f"mask={area} has {mask.width} x {mask.height} pixels and {source.name} "
-            f"{picture.width} x {picture.height}: a mask must be as large as its picture."
-        )
+    mask = read_picture(expanded(area))
     gray = fit(mask.convert("L").convert("RGB"), min(size), math.gcd(*size)).convert("L")
     values = torch.frombuffer(bytearray(gray.tobytes()), dtype=torch.uint8).float() / 255
     return values.view(1, *size)

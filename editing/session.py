@@ -32,7 +32,7 @@ from editing.paths import expanded
 from editing.plateau import Plateau
 from editing.records import config_yaml, effective, run_record
 from editing.reverse import psnr, there_and_back
-from editing.settings import Settings, fitting_size
+from editing.settings import Settings, check_largest, fitting_size
 from samplers.random import make_generators
 
 FRAMES = 25  # of trace.gif, besides the source
@@ -88,6 +88,8 @@ def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> N
         jobs = find_jobs(settings.src, settings.target, settings.source)
     known = {path: read_picture(path).size for path in dict.fromkeys(job.path for job in jobs)}
     originals = [known[job.path] for job in jobs]
+    if settings.mask:
+        Mask(**settings.mask).check(known)
     targets = list(dict.fromkeys(job.target for job in jobs))
     what = targets[0] if len(targets) == 1 else f"{len(targets)} targets"
     name = results.run_name(list(known), what, settings.method)
@@ -100,6 +102,7 @@ def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> N
         prior = load_model(settings)
         size = fitting_size(settings.size, prior)
         sizes = [fitted_size(*original, size, prior.size_multiple) for original in originals]
+        check_largest(sizes, prior)
         files = results.picture_files(_file_names(jobs), settings.reverse)
         parts = zip(jobs, originals, sizes, files, strict=True)
         pictures = [Picture(index, *part) for index, part in enumerate(parts)]
@@ -330,7 +333,7 @@ class Session:
                     "source_prompt": picture.prompt,
                     "target_prompt": picture.job.target,
                     "caption": picture.caption.full if picture.caption else None,
-                    "stopped": edit.stopped,
+                    "stopped": edit.stopped[row],
                     **_reconstruction(images[row], None if back is None else back.images[row]),
                     **picture.files,
                 }

@@ -1,7 +1,7 @@
 """The options of a run: checked one by one, with one sentence for what is wrong."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -257,6 +257,20 @@ def fitting_size(size: int | None, prior: Any) -> int:
             f"take a multiple of {multiple}, such as size={nearest}."
         )
     return size
+
+
+def check_largest(sizes: Iterable[tuple[int, int]], prior: Any) -> None:
+    """Refuses edits that are larger than a prior can take.
+
+    Raises:
+        UserError: if a width or height of `sizes` is.
+    """
+    longest = max(max(size) for size in sizes)
+    if prior.largest and longest > prior.largest:
+        raise UserError(
+            f"An edit would be {longest} pixels long, and prior={prior.name} takes "
+            f"{prior.largest} at most: give a smaller size=."
+        )
 
 
 def suggestion(name: str, known: Collection[str]) -> str:

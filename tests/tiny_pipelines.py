@@ -125,14 +125,16 @@ def save_sd3(folder: Path, tokenizer: Any, with_t5: bool = True) -> Path:
     return folder
 
 
-def save_flux(folder: Path, tokenizer: Any, distilled: bool = True) -> Path:
+def save_flux(
+    folder: Path, tokenizer: Any, distilled: bool = True, in_channels: int = 4 * 8
+) -> Path:
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 
     torch.manual_seed(0)
     encoder, t5_tokenizer = t5()
     transformer = FluxTransformer2DModel(
         patch_size=1,
-        in_channels=4 * 8,
+        in_channels=in_channels,
         num_layers=1,
         num_single_layers=1,
         attention_head_dim=16,

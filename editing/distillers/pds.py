@@ -19,7 +19,8 @@ class PDS(DDS):
     cancels, and what is left is psi (z' - z) + chi (E(z'_t, y') - E(z_t, y)): DDS with weights, and
     a pull back to the source. As in the reference implementation, mu and sigma have the variance of
     a single step of the schedule although p lies several steps before t; the pull back comes from
-    that alone. At ``levels`` = T it is zero. Costs 4 network evaluations per image, in one call.
+    that alone. At ``levels`` = T it is zero. A t for which there is no p is raised to the lowest
+    that has one. Costs 4 network evaluations per image, in one call.
 
     Args:
         prior: see :class:`ScoreDistiller`, as ``noise`` and ``guidance`` are.

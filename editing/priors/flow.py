@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from editing.errors import UserError
 from editing.priors.latent import LatentPrior, frozen, too_long
 from samplers.prior import Condition
 
@@ -22,11 +23,22 @@ class FlowPrior(LatentPrior):
     Args:
         pipeline: diffusers pipeline with a ``transformer``; its VAE in float32.
         **options: ``name``, ``folder`` and ``device``, see :class:`LatentPrior`.
+
+    Raises:
+        UserError: if the transformer takes more than noisy latents.
     """
 
     num_timesteps = 1000
+    packed = 1  # latent elements in a token of the transformer's input
 
     def __init__(self, pipeline: Any, **options: Any) -> None:
+        taken, made = pipeline.transformer.config.in_channels, pipeline.vae.config.latent_channels
+        if taken != self.packed * made:
+            raise UserError(
+                f"The transformer of {options.get('name') or options.get('folder')} takes {taken} "
+                f"channels, its VAE makes {made} ({self.packed * made} per token): models that "
+                "take a further picture, for filling, depth or edges, do not work."
+            )
         super().__init__(pipeline.transformer, pipeline.vae, patch=PATCH, **options)
         self.pipeline = pipeline
         for name, part in pipeline.components.items():
@@ -58,6 +70,11 @@ class SD3Prior(FlowPrior):
     """Stable Diffusion 3 and 3.5: three text encoders, of which T5 may be missing."""
 
     parts = ("text_encoder", "text_encoder_2", "text_encoder_3", "transformer", "vae")
+
+    def __init__(self, pipeline: Any, **options: Any) -> None:
+        super().__init__(pipeline, **options)
+        # it cuts its table of positions out of one of this size
+        self.largest = pipeline.transformer.config.pos_embed_max_size * self.size_multiple
 
     def run_network(
         self, z_t: Float[Tensor, "N C h w"], t: Int64[Tensor, " N"], tensors: dict[str, Tensor]
@@ -100,6 +117,7 @@ class FluxPrior(FlowPrior):
     """
 
     parts = ("text_encoder", "text_encoder_2", "transformer", "vae")
+    packed = PATCH**2
 
     def __init__(
         self, pipeline: Any, *, distilled_guidance: float | int = 3.5, **options: Any

@@ -34,12 +34,14 @@ class LatentPrior(Prior):
         image_size: side of the square pictures the model was trained on, pixels.
         vae_factor: pixels per latent element, along one side.
         size_multiple: height and width of a picture must be multiples of this, pixels.
+        largest: the most that each may be, pixels; None if there is no such limit.
         latent_channels: C.
         self_attention: modules whose outputs describe what is where in a picture.
     """
 
     parts: tuple[str, ...] = ()  # folders of weights that the model's hash covers
     self_attention: list[Any]
+    largest: int | None = None
 
     def __init__(
         self,
@@ -120,13 +122,18 @@ class LatentPrior(Prior):
         """Mean of the VAE's posterior, shifted and scaled by the VAE's own config.
 
         Raises:
-            ValueError: unless H and W are multiples of ``size_multiple``.
+            ValueError: unless H and W are multiples of ``size_multiple``, ``largest`` at most.
         """
         height, width = images.shape[-2:]
         if height % self.size_multiple or width % self.size_multiple:
             raise ValueError(
                 f"a picture of {width} x {height} pixels does not fit {self.name}: "
                 f"both sides must be multiples of {self.size_multiple}"
+            )
+        if self.largest and max(height, width) > self.largest:
+            raise ValueError(
+                f"a picture of {width} x {height} pixels does not fit {self.name}: "
+                f"it takes {self.largest} pixels a side at most"
             )
         posterior = self.vae.encode(2 * images.to(self.device, torch.float32) - 1).latent_dist
         return (posterior.mode() - self.shift) * self.scale

@@ -323,6 +323,8 @@ def check_folder(folder: Path) -> str:
         kind = "sd3"
     else:
         kind = "sdxl" if "text_encoder_2" in index else "sd"
+    if kind in ("sd", "sdxl"):
+        check_schedule(folder)
     family = FAMILIES[kind]
     parts = [*family.modules, *family.tokenizers, "scheduler"]
     parts = [part for part in parts if part not in family.optional or (folder / part).is_dir()]
@@ -343,3 +345,20 @@ def check_folder(folder: Path) -> str:
             else f"There are no weights in {folder / part}."
         )
     return kind
+
+
+def check_schedule(folder: Path) -> None:
+    """Refuses schedules that are not those of DDPM: their betas would be read wrongly.
+
+    Raises:
+        UserError: for the schedules of EDM and of flows.
+    """
+    path = folder / "scheduler" / "scheduler_config.json"
+    if not path.is_file():
+        return  # what is missing is named later
+    named = str(json.loads(path.read_text(encoding="utf-8")).get("_class_name", ""))
+    if named.startswith(("EDM", "FlowMatch")):
+        raise UserError(
+            f"{folder} has the schedule {named}: only models trained with DDPM's noise schedule, "
+            "Stable Diffusion 3 and FLUX are supported."
+        )

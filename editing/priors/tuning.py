@@ -53,19 +53,29 @@ def tune(prior: LatentPrior, tuning: Tuning, device: torch.device) -> None:
 
 
 def offload(prior: LatentPrior, device: torch.device) -> None:
-    """Every module moves to the device when it is called, and back when another one is."""
-    from accelerate import cpu_offload_with_hook
+    """Only the module that was called last is on the device."""
+    from accelerate.hooks import ModelHook, add_hook_to_module
+    from accelerate.utils import send_to_device
+
+    resident: list[nn.Module] = []
+
+    class Alone(ModelHook):
+        def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if module not in resident:
+                while resident:
+                    resident.pop().to("cpu")
+                resident.append(module.to(device))
+            return send_to_device(args, device), send_to_device(kwargs, device)
 
     prior.device = device
     if hasattr(prior, "alphas_cumprod"):
         prior.alphas_cumprod = prior.alphas_cumprod.to(device)
-    hook = None
     for module in modules(prior):
-        _, hook = cpu_offload_with_hook(module, device, prev_module_hook=hook)
+        add_hook_to_module(module, Alone())
 
 
 def modules(prior: LatentPrior) -> list[nn.Module]:
-    """What a prior is made of, in the order of an edit: text encoders, VAE, network."""
+    """What a prior is made of: text encoders, VAE, network."""
     pipeline: Any = getattr(prior, "pipeline", None)
     parts = pipeline.components if pipeline is not None else {}
     texts = [part for name, part in parts.items() if name.startswith("text_encoder") and part]

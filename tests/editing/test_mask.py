@@ -163,6 +163,19 @@ def test_what_is_wrong_with_a_mask_is_said(
     assert not (tmp_path / "results").exists()
 
 
+def test_every_picture_is_looked_at_before_the_first_is_edited(
+    edit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, left: Path
+) -> None:
+    def loads(settings: Any) -> Any:
+        raise AssertionError("nothing is loaded for a run that cannot end well")
+
+    monkeypatch.setattr("editing.session.load_model", loads)
+    Image.new("RGB", (48, 32), "gray").save("a.png")
+    Image.new("RGB", (32, 32), "gray").save("z.png")
+    outcome = edit("src=[a-z].png", "mask=mask.png", "batch_size=1")
+    assert outcome.code == 2 and "z.png 32 x 32" in outcome.err
+
+
 def test_the_embedded_segmenter_finds_the_animal() -> None:
     """On a held-out render, against its exact mask."""
     from benchmarks.menagerie import render, sample_scene

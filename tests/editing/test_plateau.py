@@ -84,7 +84,8 @@ def test_a_stopped_image_stays_as_it_is_and_its_batch_goes_on(
         whole = editor(square, prompts, make_generators(0, range(3)))
         assert torch.equal(edit.latents[1:], whole.latents[1:])
         assert not torch.equal(edit.latents[0], whole.latents[0])
-        assert edit.stopped is None and len(edit.records) == 5
+        assert edit.stopped == ("no gain at step 2 of 5", None, None)
+        assert len(edit.records) == 5
     short = DistillationEditor(DDS(mixture_prior), steps=2)
     edit = DistillationEditor(DDS(mixture_prior), steps=5)(
         square, prompts, make_generators(0, range(3)), [StopFirst()]
@@ -102,7 +103,7 @@ def test_a_run_ends_when_all_have_stopped(mixture_prior: Any, images: torch.Tens
     editor = DistillationEditor(DDS(mixture_prior), steps=50)
     square = images[:, :, ::8, ::8]
     edit = editor(square, prompts, make_generators(0, range(3)), [StopAll()])
-    assert len(edit.records) == 3 and edit.stopped == "no gain at step 3 of 50"
+    assert len(edit.records) == 3 and edit.stopped == ("no gain at step 3 of 50",) * 3
 
 
 def test_the_command_line(

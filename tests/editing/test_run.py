@@ -272,6 +272,7 @@ def test_help_lists_what_there_is(word: str, capsys: pytest.CaptureFixture[str])
             assert f"  {name} " in text and about in text
     for option in base_config(run.CONFIG):
         assert f"{option}=" in text
+    assert "    .grow=0       pixels of the edit" in text, "below mask="
     assert text.count("python -m editing.run ") == 4  # the usage and three examples
 
 

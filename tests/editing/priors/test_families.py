@@ -1,6 +1,7 @@
 """SDXL, SD3 and FLUX: what reaches the network, against diffusers' own pipelines."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import editing
 from editing.errors import UserError
 from editing.priors import load_prior
 from editing.priors.load import FAMILIES, check_folder
+from editing.settings import check_largest
 from samplers.noise import FixedPointNoise
 from samplers.random import make_generators
 from tests.conftest import tiny_tokenizer
@@ -196,3 +198,41 @@ def test_a_part_that_is_missing_is_named(prior: Any, tmp_path: Path) -> None:
             (tmp_path / part).symlink_to(prior.folder / part)
     with pytest.raises(UserError, match=r"style pipeline: it lacks vae\."):
         load_prior(tmp_path)
+
+
+def changed(folder: Path, part: str, entries: dict[str, Any], to: Path) -> Path:
+    """A copy of a pipeline with other entries in the config of a part."""
+    shutil.copytree(folder, to)
+    (path,) = (to / part).glob("*config.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+    return to
+
+
+def test_what_is_larger_than_its_positions_is_refused(tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        folder = save_sd3(tmp_path / "tiny", tiny_tokenizer(16))
+    prior = load_prior(folder, device="cpu")
+    assert prior.largest == 128
+    assert prior.encode(torch.rand(1, 3, 128, 32)).shape == (1, 8, 32, 8)
+    with pytest.raises(ValueError, match="it takes 128 pixels a side at most"):
+        prior.encode(torch.rand(1, 3, 136, 32))
+    check_largest([(128, 128)], prior)
+    with pytest.raises(UserError, match=r"136 pixels long, and prior=.* takes 128 at most"):
+        check_largest([(32, 32), (32, 136)], prior)
+
+
+def test_a_transformer_that_takes_a_further_picture_is_refused(tmp_path: Path) -> None:
+    """FLUX.1 Fill, Depth and Canny."""
+    with torch.random.fork_rng():
+        folder = save_flux(tmp_path / "tiny", tiny_tokenizer(16), in_channels=64)
+    with pytest.raises(UserError, match="takes 64 channels, its VAE makes 8 \\(32 per token\\)"):
+        load_prior(folder, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["EDMEulerScheduler", "FlowMatchEulerDiscreteScheduler"])
+def test_a_schedule_that_is_not_ddpms_is_refused(tmp_path: Path, name: str) -> None:
+    with torch.random.fork_rng():
+        folder = save_sdxl(tmp_path / "tiny", tiny_tokenizer(16))
+    other = changed(folder, "scheduler", {"_class_name": name}, tmp_path / "other")
+    with pytest.raises(UserError, match=f"has the schedule {name}: only models trained with DDPM"):
+        load_prior(other, device="cpu")

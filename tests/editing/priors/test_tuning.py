@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ import torch
 from editing.distillers import CDS, IDS
 from editing.errors import UserError
 from editing.priors import load_prior
-from editing.priors.tuning import Tuning, modules
+from editing.priors.latent import LatentPrior
+from editing.priors.tuning import Tuning, modules, offload
 from samplers.random import make_generators
 from tests.conftest import tiny_tokenizer
 from tests.tiny_pipelines import save_sd3
@@ -45,6 +47,26 @@ def test_the_options_reach_the_network(tiny_sd: Path) -> None:
     assert prior.network.is_gradient_checkpointing
     assert prior.network.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     assert all(hasattr(module, "_hf_hook") for module in modules(prior))
+
+
+def test_only_the_module_that_was_called_last_is_on_the_device() -> None:
+    class Part(torch.nn.Module):
+        at = "cpu"
+
+        def to(self, device: Any) -> Any:
+            self.at = str(device)
+            return self
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    text, vae, network = Part(), Part(), Part()
+    prior = Mock(spec=LatentPrior, text_encoder=text, vae=vae, network=network)
+    offload(prior, torch.device("meta"))
+    for called in (text, vae, text, network, network, vae):
+        assert called(torch.zeros(1)).device.type == "meta"
+        assert {part.at for part in (text, vae, network) if part is not called} == {"cpu"}
+        assert called.at == "meta"
 
 
 def test_a_transformer_has_no_sliced_attention(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samplers.ddim import ddim_step
@@ -16,6 +16,7 @@ def noised(prior: Any, z: torch.Tensor, e: torch.Tensor, t: torch.Tensor) -> tor
     return alpha * z + sigma * e
 
 
+@settings(deadline=None, max_examples=30)
 @given(start=st.tuples(TIMES, TIMES), end=st.tuples(TIMES, TIMES))
 def test_with_the_true_noise_every_level_is_hit(
     gaussian_prior: Any, start: tuple[int, int], end: tuple[int, int]

@@ -120,6 +120,11 @@ class Harness:
         self.tally.seconds["wall"] += time.perf_counter() - began
         return self.tally
 
+    def rows(self, what: dict[str, Any]) -> list[dict[str, Any]]:
+        """The rows of all cases for an edit: its `editor_identity` and seed."""
+        found = (read_row(self.output, self._key(case, what)) for case in self.cases)
+        return [row for row in found if row is not None]
+
     def _all(self, what: dict[str, Any], bar: str | None, make: Make) -> None:
         """Rows of all cases, made as `make` says; waits for those that others are making."""
         keys = {case.name: self._key(case, what) for case in self.cases}

@@ -10,7 +10,9 @@ from benchmarks.metrics import Column
 WIDTH, HEIGHT, MARGIN = 420, 320, 52
 INKS = ("#3366cc", "#dc3912", "#109618", "#990099", "#ff9900", "#0099c6", "#66aa00", "#b82e2e")
 
-Point = tuple[str, Mapping[str, Any], Mapping[str, Any]]  # a name and two estimates
+Ends = tuple[float | int, float | int]  # of an axis
+Estimated = Mapping[str, Any]  # mean, low and high
+Point = tuple[str, Estimated, Estimated]  # a name, and where it lies
 
 
 def ticks(low: float | int, high: float | int, count: int = 5) -> list[float]:
@@ -24,40 +26,15 @@ def ticks(low: float | int, high: float | int, count: int = 5) -> list[float]:
 
 def scatter(points: Sequence[Point], x: Column, y: Column, title: str = "") -> str:
     """Points with their intervals in both directions, each with its name beside it."""
-    sides = [_ends([point[1] for point in points]), _ends([point[2] for point in points])]
-
-    def at(value: float | int, axis: int) -> float:
-        low, high = sides[axis]
-        share = (value - low) / (high - low)
-        if axis == 0:
-            return MARGIN + share * (WIDTH - 2 * MARGIN)
-        return HEIGHT - MARGIN - share * (HEIGHT - 2 * MARGIN)
-
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" class="plot" role="img">']
-    for axis, column in enumerate((x, y)):
-        for tick in ticks(*sides[axis]):
-            place, text = at(tick, axis), _number(tick, column)
-            if axis == 0:
-                line = f'x1="{place:.1f}" x2="{place:.1f}" y1="{MARGIN}" y2="{HEIGHT - MARGIN}"'
-                label = f'x="{place:.1f}" y="{HEIGHT - MARGIN + 16}" text-anchor="middle"'
-            else:
-                line = f'x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="{place:.1f}" y2="{place:.1f}"'
-                label = f'x="{MARGIN - 6}" y="{place + 4:.1f}" text-anchor="end"'
-            parts += [f'<line {line} class="grid"/>', f"<text {label}>{text}</text>"]
-    middle = (HEIGHT / 2, WIDTH / 2)
-    parts += [
-        f'<text x="{middle[1]}" y="{HEIGHT - 12}" text-anchor="middle">{escape(x.title)}</text>',
-        f'<text transform="translate(14 {middle[0]}) rotate(-90)" text-anchor="middle">'
-        f"{escape(y.title)}</text>",
-        f'<text x="{middle[1]}" y="24" text-anchor="middle" class="title">{escape(title)}</text>',
-    ]
-    for i, (name, across, up) in enumerate(points):
-        ink, px, py = INKS[i % len(INKS)], at(across["mean"], 0), at(up["mean"], 1)
-        left, right = (at(end, 0) for end in _interval(across))
-        low, high = (at(end, 1) for end in _interval(up))
+    across, up = _ends([right for _, right, _ in points]), _ends([above for *_, above in points])
+    parts = _paper(across, up, x, y, title)
+    for i, (name, right, above) in enumerate(points):
+        px, py = _at(right["mean"], across, 0), _at(above["mean"], up, 1)
+        left, far = (_at(end, across, 0) for end in _interval(right))
+        low, high = (_at(end, up, 1) for end in _interval(above))
         parts += [
-            f'<g stroke="{ink}" fill="{ink}">',
-            f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{py:.1f}" y2="{py:.1f}"/>',
+            _group(i),
+            f'<line x1="{left:.1f}" x2="{far:.1f}" y1="{py:.1f}" y2="{py:.1f}"/>',
             f'<line x1="{px:.1f}" x2="{px:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>',
             f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4"/>',
             f'<text x="{px + 7:.1f}" y="{py - 6:.1f}" stroke="none">{escape(name)}</text></g>',
@@ -65,15 +42,84 @@ def scatter(points: Sequence[Point], x: Column, y: Column, title: str = "") -> s
     return "\n".join([*parts, "</svg>"])
 
 
-def _interval(estimate: Mapping[str, Any]) -> tuple[float | int, float | int]:
+def curves(lines: Mapping[str, Sequence[tuple[float, Estimated]]], x: Column, y: Column) -> str:
+    """A line per name through estimates at places along x, with their intervals upwards."""
+    places = [place for line in lines.values() for place, _ in line]
+    across = _roomy(min(places), max(places))
+    up = _ends([value for line in lines.values() for _, value in line])
+    parts = _paper(across, up, x, y)
+    for i, (name, line) in enumerate(lines.items()):
+        dots = [(_at(place, across, 0), _at(value["mean"], up, 1)) for place, value in line]
+        parts.append(_group(i))
+        for (px, py), (_, value) in zip(dots, line, strict=True):
+            low, high = (_at(end, up, 1) for end in _interval(value))
+            parts += [
+                f'<line x1="{px:.1f}" x2="{px:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>',
+                f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3"/>',
+            ]
+        way = " ".join(f"{px:.1f},{py:.1f}" for px, py in dots)
+        px, py = dots[-1]
+        parts += [
+            f'<polyline points="{way}" fill="none"/>',
+            f'<text x="{px + 7:.1f}" y="{py - 6:.1f}" stroke="none">{escape(name)}</text></g>',
+        ]
+    return "\n".join([*parts, "</svg>"])
+
+
+def _paper(across: Ends, up: Ends, x: Column, y: Column, title: str = "") -> list[str]:
+    """The beginning of a plot: a grid with its numbers, and titles."""
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" class="plot" role="img">']
+    for tick in ticks(*across):
+        place = _at(tick, across, 0)
+        parts += [
+            f'<line x1="{place:.1f}" x2="{place:.1f}" y1="{MARGIN}" y2="{HEIGHT - MARGIN}" '
+            'class="grid"/>',
+            f'<text x="{place:.1f}" y="{HEIGHT - MARGIN + 16}" text-anchor="middle">'
+            f"{_number(tick, x)}</text>",
+        ]
+    for tick in ticks(*up):
+        place = _at(tick, up, 1)
+        parts += [
+            f'<line x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="{place:.1f}" y2="{place:.1f}" '
+            'class="grid"/>',
+            f'<text x="{MARGIN - 6}" y="{place + 4:.1f}" text-anchor="end">{_number(tick, y)}'
+            "</text>",
+        ]
+    return [
+        *parts,
+        f'<text x="{WIDTH / 2}" y="{HEIGHT - 12}" text-anchor="middle">{escape(x.title)}</text>',
+        f'<text transform="translate(14 {HEIGHT / 2}) rotate(-90)" text-anchor="middle">'
+        f"{escape(y.title)}</text>",
+        f'<text x="{WIDTH / 2}" y="24" text-anchor="middle" class="title">{escape(title)}</text>',
+    ]
+
+
+def _group(number: int) -> str:
+    ink = INKS[number % len(INKS)]
+    return f'<g stroke="{ink}" fill="{ink}">'
+
+
+def _at(value: float | int, ends: Ends, axis: int) -> float:
+    """Where a value lies on the page, along axis 0 (rightwards) or 1 (upwards)."""
+    low, high = ends
+    share = (value - low) / (high - low)
+    if axis == 0:
+        return MARGIN + share * (WIDTH - 2 * MARGIN)
+    return HEIGHT - MARGIN - share * (HEIGHT - 2 * MARGIN)
+
+
+def _interval(estimate: Estimated) -> Ends:
     low, high = estimate["low"], estimate["high"]
     return (estimate["mean"],) * 2 if low is None or math.isnan(low) else (low, high)
 
 
-def _ends(estimates: Sequence[Mapping[str, Any]]) -> tuple[float | int, float | int]:
+def _ends(estimates: Sequence[Estimated]) -> Ends:
     """Ends of an axis: the intervals and a little air."""
     ends = [end for estimate in estimates for end in _interval(estimate)]
-    low, high = min(ends), max(ends)
+    return _roomy(min(ends), max(ends))
+
+
+def _roomy(low: float | int, high: float | int) -> Ends:
     air = 0.08 * (high - low) or 0.5 * max(abs(high), 1e-3)
     return low - air, high + air
 

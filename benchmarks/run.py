@@ -99,7 +99,7 @@ def job(cfg: DictConfig) -> None:
     suite = make_suite(cfg.suite)
     harness = None if isinstance(suite, Study) else Harness(suite, output, settings.batch_size)
     prior = load_model(settings)
-    editor = make_editor(settings, prior)
+    editor = make_editor(settings, prior)  # refuses now what the method does not take
     if harness and (odd := misfit(harness.cases, prior.size_multiple)):
         raise UserError(
             f"The picture of {odd.name} has {odd.size[1]} x {odd.size[0]} pixels, and "
@@ -110,7 +110,7 @@ def job(cfg: DictConfig) -> None:
     except OSError as error:
         raise UserError(f"Cannot write to output={str(output)!r}: {reason(error)}.") from error
     if harness is None:
-        suite.study(editor, settings.method, output)
+        suite.study(settings, prior, output)
         return
     tally = harness.run(editor, editor_identity(settings, prior), prior, settings.seed)
     print(tally)

@@ -274,7 +274,7 @@ def write_tables(output: Path, data: pd.DataFrame) -> None:
     ]
     timeless = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
     record = {"summary": timeless, "differences": differences(data)}
-    write(output / "summary.json", to_json(_for_json(record)))
+    write(output / "summary.json", to_json(for_json(record)))
     texts, tex = [], []
     for suite in dict.fromkeys(line["suite"] for line in lines):
         made = table([line for line in lines if line["suite"] == suite])
@@ -286,16 +286,16 @@ def write_tables(output: Path, data: pd.DataFrame) -> None:
     write(output / "cost.md", markdown(header, cost).encode())
 
 
-def _for_json(value: Any) -> Any:
+def for_json(value: Any) -> Any:
     """NaN as null, and numbers to four digits after the point.
 
     The last bits of a network's output depend on where its arrays lie in memory: they differ
     between processes.
     """
     if isinstance(value, Mapping):
-        return {key: _for_json(each) for key, each in value.items()}
+        return {key: for_json(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_for_json(each) for each in value]
+        return [for_json(each) for each in value]
     if isinstance(value, float):
         return None if np.isnan(value) else round(value, 4)
     return value

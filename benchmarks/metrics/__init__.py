@@ -32,6 +32,7 @@ COLUMNS = {
     "exact_distance": Column("distance to exact", -1, 3),
     "exact_psnr": Column("PSNR to exact, dB", 1, 1),
     "exact_ssim": Column("SSIM to exact", 1, 3),
+    "dinov2_direction": Column("DINOv2 direction", 1, 3),
     "imagenet": Column("success (ImageNet)", 1, 1, share=True),
     "clip_score": Column("CLIP", 1, 2),
     "residual_psnr": Column("background PSNR (residual), dB", 1, 2),

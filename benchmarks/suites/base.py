@@ -9,6 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
+from editing.settings import Settings
+
 Measures = dict[str, float]  # by metric; NaN where there is nothing to measure
 REFERENCES = ("source", "exact answer")  # what is measured beside the edits
 
@@ -64,16 +66,17 @@ def shown(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
 
 @runtime_checkable
 class Suite(Protocol):
-    """Cases, and what is measured of them. Small to make: models are loaded when first used.
+    """Cases, and what is measured of them. Small to make: models are loaded when first used."""
 
-    Attributes:
-        name: as in `suite=NAME`.
-        metrics: names of what `measure` returns, in the order of the table; see
-            `benchmarks.metrics.COLUMNS`.
-    """
+    @property
+    def name(self) -> str:
+        """As in `suite=NAME`."""
+        ...
 
-    name: str
-    metrics: tuple[str, ...]
+    @property
+    def metrics(self) -> Sequence[str]:
+        """What `measure` returns, in the order of the table; see `benchmarks.metrics.COLUMNS`."""
+        ...
 
     def cases(self) -> list[Case]:
         """All of them, always in the same order."""
@@ -96,8 +99,8 @@ class Suite(Protocol):
 
 @runtime_checkable
 class Study(Protocol):
-    """A suite that has no cases to edit: it measures something else of an editor or its prior."""
+    """A suite that is no list of cases: it measures something else of a method or its prior."""
 
-    def study(self, editor: Any, method: str, output: Path) -> None:
+    def study(self, settings: Settings, prior: Any, output: Path) -> None:
         """Measures, prints, and writes what it found to `output`."""
         ...

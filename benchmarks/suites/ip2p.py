@@ -1,5 +1,6 @@
 """A list of pictures with their prompts, or InstructPix2Pix's own folders."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ class IP2P(PictureSuite):
     Attributes:
         src: a CSV or JSONL file with `src`, `source` and `target` in every line; or a folder in the
             layout of the InstructPix2Pix data set: a folder for each pair of prompts, with
-            `prompt.json` (`input`, `output`) and pictures of the source named `*_0.jpg`.
+            `prompt.json` (`input`, `output`) and pictures of the source named `*_0.jpg`; beside
+            them its own edits, `*_1.jpg`, are the references of `dinov2_direction`.
     """
 
     src: str
@@ -43,7 +45,23 @@ class IP2P(PictureSuite):
         edits = list(_folders(folder)) if folder.is_dir() else list(_lines(self.src))
         names = unique([f"{slug(path.stem)}-{slug(prompts[1])}" for path, prompts in edits])
         pairs = zip(names, edits, strict=True)
-        return [self.picture_case(name, path, prompts) for name, (path, prompts) in pairs]
+        made = []
+        for name, (path, prompts) in pairs:
+            other = reference_of(path) if folder.is_dir() else None
+            digest = hashlib.sha256(other.read_bytes()).hexdigest() if other else ""
+            made.append(self.picture_case(name, path, prompts, identity={"reference": digest}))
+        return made
+
+    def reference(self, case: Case) -> Path | None:
+        """The data set's own edit."""
+        return reference_of(case.about) if case.identity["reference"] else None
+
+
+def reference_of(path: Path) -> Path | None:
+    """`123_1.jpg` for `123_0.jpg`, if there is such a file."""
+    stem = path.stem.removesuffix("_0")
+    other = path.with_name(f"{stem}_1{path.suffix}")
+    return other if stem != path.stem and other.is_file() else None
 
 
 def _lines(src: str) -> Iterator[tuple[Path, tuple[str, str]]]:

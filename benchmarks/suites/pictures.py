@@ -13,6 +13,7 @@ from torch import Tensor
 
 from benchmarks.metrics.background import background_psnr, background_psnr_paper
 from benchmarks.metrics.clip import clip_score, directional_score
+from benchmarks.metrics.dinov2 import Dinov2Direction
 from benchmarks.metrics.iou import iou
 from benchmarks.metrics.lpips import LPIPS
 from benchmarks.metrics.pie import (
@@ -43,6 +44,7 @@ class Batch:
         before: source prompts.
         after: target prompts.
         kept: where nothing should change, if the suite knows.
+        references: for each, somebody else's edit of the source, if the suite has one.
     """
 
     source: Float[Tensor, "B 3 H W"]
@@ -50,6 +52,7 @@ class Batch:
     before: Sequence[str]
     after: Sequence[str]
     kept: Bool[Tensor, "B 1 H W"] | None = None
+    references: Sequence[Float[Tensor, "3 H W"] | None] = ()
 
 
 class Judges:
@@ -60,12 +63,15 @@ class Judges:
         segmenter: see `load_segmenter`.
         lpips: backbone of LPIPS.
         dino: folder or hub name of a vision transformer.
+        dinov2: of a DINOv2.
         classifier: of a classifier of ImageNet.
     """
 
-    def __init__(self, clip: str, segmenter: str, lpips: str, dino: str, classifier: str) -> None:
+    def __init__(
+        self, clip: str, segmenter: str, lpips: str, dino: str, dinov2: str, classifier: str
+    ) -> None:
         self.names = {"clip": clip, "segmenter": segmenter, "lpips": lpips, "dino": dino}
-        self.names |= {"classifier": classifier}
+        self.names |= {"dinov2": dinov2, "classifier": classifier}
 
     @cached_property
     def clip(self) -> Clip:
@@ -84,6 +90,10 @@ class Judges:
         return StructureDistance(self.names["dino"])
 
     @cached_property
+    def dinov2(self) -> Dinov2Direction:
+        return Dinov2Direction(self.names["dinov2"])
+
+    @cached_property
     def success(self) -> SuccessRate:
         return SuccessRate(self.names["classifier"])
 
@@ -100,6 +110,16 @@ def _direction(judges: Judges, b: Batch) -> Tensor:
     embed, say = judges.clip.embed_images, judges.clip.embed_texts
     before, after = say(list(b.before)), say(list(b.after))
     return directional_score(embed(b.source), embed(b.edited), before, after)
+
+
+def _dinov2_direction(judges: Judges, b: Batch) -> Tensor:
+    """NaN where there is no reference."""
+    found = torch.full((len(b.source),), torch.nan)
+    for row, reference in enumerate(b.references):
+        if reference is not None:
+            trio = (x[None] for x in (b.source[row], b.edited[row], reference))
+            found[row] = judges.dinov2.values(*trio)[0]
+    return found
 
 
 def _score(judges: Judges, b: Batch) -> Tensor:
@@ -124,6 +144,7 @@ def _overlap(judges: Judges, b: Batch) -> Tensor:
 METRICS: dict[str, Callable[[Judges, Batch], Tensor]] = {
     "clip_score": _score,
     "clip_direction": _direction,
+    "dinov2_direction": _dinov2_direction,
     "imagenet": lambda judges, b: judges.success.values(b.edited, b.after),
     "iou": _overlap,
     "residual_psnr": lambda _, b: background_psnr(b.source, b.edited),
@@ -155,6 +176,7 @@ class PictureSuite:
         segmenter: `lang_sam`, `DETECTOR+SAM` or a CLIPSeg; see `load_segmenter`.
         lpips: backbone of LPIPS: alex, vgg or squeeze.
         dino: folder or hub name of the vision transformer.
+        dinov2: of the DINOv2 that compares with somebody else's edit, where there is one.
         classifier: of the classifier of ImageNet.
 
     Raises:
@@ -168,6 +190,7 @@ class PictureSuite:
     segmenter: str = "IDEA-Research/grounding-dino-tiny+facebook/sam-vit-base"
     lpips: str = "alex"
     dino: str = "facebook/dino-vitb8"
+    dinov2: str = "facebook/dinov2-base"
     classifier: str = "microsoft/resnet-50"
 
     def __post_init__(self) -> None:
@@ -180,7 +203,8 @@ class PictureSuite:
 
     @cached_property
     def judges(self) -> Judges:
-        return Judges(self.clip, self.segmenter, self.lpips, self.dino, self.classifier)
+        names = self.clip, self.segmenter, self.lpips, self.dino, self.dinov2, self.classifier
+        return Judges(*names)
 
     def identity(self) -> Mapping[str, Any]:
         return {"metrics": 1, "which": list(self.metrics), **self.judges.names}
@@ -200,8 +224,15 @@ class PictureSuite:
         return Case(name, prompts, what, group, (height, width), path, digest)
 
     def load(self, cases: Sequence[Case]) -> Pictures:
-        made = [fit(read_picture(case.about), self.size, self.multiple) for case in cases]
-        return Pictures(torch.stack([to_tensor(picture) for picture in made]))
+        return Pictures(torch.stack([self.read(case.about) for case in cases]))
+
+    def read(self, path: Path) -> Float[Tensor, "3 H W"]:
+        """A picture as it is edited."""
+        return to_tensor(fit(read_picture(path), self.size, self.multiple))
+
+    def reference(self, case: Case) -> Path | None:
+        """Somebody else's edit; a suite that has some overrides this."""
+        return None
 
     @torch.no_grad()
     def measure(
@@ -209,7 +240,10 @@ class PictureSuite:
     ) -> list[Measures]:
         before, after = zip(*(case.prompts for case in cases), strict=True)
         kept = pictures.masks.get("kept")
-        batch = Batch(pictures.source, edited, before, after, None if kept is None else kept > 0.5)
+        kept = None if kept is None else kept > 0.5
+        others = [self.reference(case) for case in cases]
+        references = [self.read(path) if path else None for path in others]
+        batch = Batch(pictures.source, edited, before, after, kept, references)
         columns = [METRICS[name](self.judges, batch).cpu() for name in self.metrics]
         rows = torch.stack(columns, 1).tolist()
         return [dict(zip(self.metrics, row, strict=True)) for row in rows]

@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.menagerie.evaluate import Options, evaluate
 from editing.errors import UserError
 from editing.results import to_json, write
+from editing.settings import Settings
 
 
 @dataclass(eq=False)
@@ -23,13 +24,13 @@ class PriorStudy:
     samples: int = 200
     pairs: int = 1000
 
-    def study(self, editor: Any, method: str, output: Path) -> None:
+    def study(self, settings: Settings, prior: Any, output: Path) -> None:
         """Prints the figures; writes them to `prior.json`, and samples to `samples.png`.
 
         Raises:
             UserError: the prior is no model of the Menagerie.
         """
-        folder = editor.distiller.prior.folder
+        folder = prior.folder
         if folder is None or not (folder / "segmenter").is_dir():
             raise UserError("suite=prior measures models that benchmarks.menagerie.train has made.")
         grid = str(output / "samples.png")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,8 +22,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.suites.textbook import TEXTBOOK, Step
 from editing import DistillationEditor
+from editing.build import make_editor
 from editing.priors.latent import LatentPrior
 from editing.results import to_json, write
+from editing.settings import Settings
 from samplers.prior import PromptPair, count_evaluations
 from samplers.random import make_generators, randn
 
@@ -166,10 +169,10 @@ class Speed:
     size: int = 0
     repeats: int = 5
 
-    def study(self, editor: DistillationEditor, method: str, output: Path) -> None:
+    def study(self, settings: Settings, prior: Any, output: Path) -> None:
         """Prints a row for every batch size, and writes all to `speed-METHOD.json`."""
-        prior = editor.distiller.prior
-        assert isinstance(prior, LatentPrior)
+        editor, method = make_editor(settings, prior), settings.method
+        assert isinstance(editor, DistillationEditor)
         speed = matrix_speed(prior.device, prior.dtype, self.repeats)
         threads = torch.get_num_threads()
         print(f"{prior.device}, {prior.dtype}, {threads} threads: {speed / 1e9:.0f} GFLOP/s\n")

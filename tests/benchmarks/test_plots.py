@@ -4,8 +4,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks.metrics import COLUMNS
-from benchmarks.plots import HEIGHT, WIDTH, Point, scatter, ticks
+from benchmarks.metrics import COLUMNS, Column
+from benchmarks.plots import HEIGHT, WIDTH, Point, curves, scatter, ticks
 
 
 def point(name: str, x: float, y: float, spread: float | None = 0.1) -> Point:
@@ -48,3 +48,18 @@ def test_one_point_without_an_interval_is_drawn_too() -> None:
     (circle,) = ElementTree.fromstring(text).findall(".//circle")
     assert float(circle.attrib["cx"]) == pytest.approx(WIDTH / 2)
     assert "nan" not in text
+
+
+def test_a_line_goes_through_its_values() -> None:
+    lines = {
+        "dds": [(1.0, point("", 0, 20)[2]), (10.0, point("", 0, 30)[2])],
+        "ids": [(5.0, point("", 0, 25, None)[2])],
+    }
+    text = curves(lines, Column("steps & more", 0), COLUMNS["background_psnr"])
+    root = ElementTree.fromstring(text)
+    first, last, alone = root.findall(".//circle")
+    assert float(first.attrib["cx"]) < float(alone.attrib["cx"]) < float(last.attrib["cx"])
+    assert float(first.attrib["cy"]) > float(alone.attrib["cy"]) > float(last.attrib["cy"])
+    way = root.findall(".//polyline")[0].attrib["points"].split()
+    assert way == [f"{dot.attrib['cx']},{dot.attrib['cy']}" for dot in (first, last)]
+    assert {"dds", "ids", "steps & more"} <= {element.text for element in root.iter("text")}

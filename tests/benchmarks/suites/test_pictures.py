@@ -15,6 +15,7 @@ from benchmarks.suites.ip2p import IP2P, RealCats, unique
 from benchmarks.suites.pictures import METRICS
 from benchmarks.suites.pie_bench import KINDS, PieBench
 from editing.errors import UserError
+from tests.benchmarks.metrics.test_dinov2 import small
 from tests.benchmarks.metrics.test_structure import dino  # noqa: F401  a fixture
 
 SMALL = {"size": 64, "multiple": 8, "clip": str(EMBEDDED), "segmenter": str(EMBEDDED / "segmenter")}
@@ -96,6 +97,25 @@ def test_folders_of_instructpix2pix(tmp_path: Path) -> None:
     cases = IP2P(src=str(tmp_path), **SMALL).cases()
     assert [case.prompts for case in cases] == [("in 0001", "out 0001"), ("in 0002", "out 0002")]
     assert {case.about.name for case in cases} == {"123_0.jpg"}
+
+
+def test_the_data_sets_own_edits_are_references(tmp_path: Path) -> None:
+    for seed, name in enumerate(("0001/1_0.jpg", "0001/1_1.jpg", "0002/2_0.jpg")):
+        picture(tmp_path / name, seed=seed)
+        said = {"input": "a man", "output": "a clown"}
+        (tmp_path / name).with_name("prompt.json").write_text(json.dumps(said))
+    small().save_pretrained(tmp_path / "dinov2")
+    names = {"metrics": ("dinov2_direction",), "dinov2": str(tmp_path / "dinov2")}
+    suite = IP2P(src=str(tmp_path), **names, **SMALL)
+    cases = suite.cases()
+    pictures = suite.load(cases)
+    other = suite.read(tmp_path / "0001" / "1_1.jpg").expand(2, -1, -1, -1)
+    first, second = suite.measure(cases, pictures, other)
+    assert first["dinov2_direction"] == pytest.approx(1)
+    assert second["dinov2_direction"] != second["dinov2_direction"], "it has no reference"
+    picture(tmp_path / "0001" / "1_1.jpg", seed=7)
+    again = IP2P(src=str(tmp_path), **names, **SMALL).cases()
+    assert again[0].identity != cases[0].identity and again[1].identity == cases[1].identity
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,7 @@ from benchmarks.menagerie.stages import EMBEDDED
 from benchmarks.suites.base import Study, Suite
 from benchmarks.suites.prior import PriorStudy
 from editing.errors import UserError
-
-
-def editor(folder: Path | None) -> SimpleNamespace:
-    return SimpleNamespace(distiller=SimpleNamespace(prior=SimpleNamespace(folder=folder)))
+from tests.benchmarks.suites.conftest import settings_of
 
 
 def test_the_figures_are_printed_and_written(
@@ -22,7 +19,7 @@ def test_the_figures_are_printed_and_written(
 ) -> None:
     study = PriorStudy(scenes=4, samples=2, pairs=4)
     assert isinstance(study, Study) and not isinstance(study, Suite)
-    study.study(editor(EMBEDDED), "ids", tmp_path)
+    study.study(settings_of(), SimpleNamespace(folder=EMBEDDED), tmp_path)
     found = json.loads((tmp_path / "prior.json").read_text())
     printed = capsys.readouterr().out
     for what in ("VAE reconstruction PSNR", "segmenter IoU on renders", "2 samples"):
@@ -33,4 +30,5 @@ def test_the_figures_are_printed_and_written(
 @pytest.mark.parametrize("own", [True, False])
 def test_other_models_are_refused(tmp_path: Path, own: bool) -> None:
     with pytest.raises(UserError, match="suite=prior measures models that"):
-        PriorStudy().study(editor(tmp_path if own else None), "ids", tmp_path)
+        folder = tmp_path if own else None
+        PriorStudy().study(settings_of(), SimpleNamespace(folder=folder), tmp_path)

@@ -11,8 +11,8 @@ from benchmarks.suites import speed
 from benchmarks.suites.base import Study
 from benchmarks.suites.textbook import TEXTBOOK, Step
 from editing.distillers import CDS, DDS, IDS
-from editing.edit import DistillationEditor
 from samplers.random import make_generators
+from tests.benchmarks.suites.conftest import settings_of
 
 
 class Given:
@@ -53,7 +53,7 @@ def test_a_row_counts_and_measures(
     assert isinstance(study, Study)
     found = {}
     for method in ("dds", "pds"):  # of pds there is no textbook version
-        study.study(DistillationEditor(DDS(tiny_prior), steps=100), method, tmp_path)
+        study.study(settings_of(f"method={method}", "steps=100"), tiny_prior, tmp_path)
         found[method] = json.loads((tmp_path / f"speed-{method}.json").read_text())
     data = {**found["dds"], "rows": found["dds"]["rows"] + found["pds"]["rows"]}
     assert (data["device"], data["dtype"]) == ("cpu", "float32")

@@ -1,0 +1,61 @@
+"""Whether a picture changed as another one did, by DINOv2 (Oquab et al. 2024)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import center_crop, normalize, resize
+
+from benchmarks.metrics.base import MeanOverImages
+from benchmarks.metrics.clip import directional_score
+from benchmarks.metrics.structure import MEAN, STD
+from editing.errors import UserError
+
+SHORT, SIDE = 256, 224  # pixels: the shorter side of a picture, and its middle that is looked at
+
+
+def load_dinov2(name: str = "facebook/dinov2-base") -> nn.Module:
+    """DINOv2 by name or folder.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    from transformers import Dinov2Model
+
+    try:
+        model = Dinov2Model.from_pretrained(name, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"The direction of change needs the model {name}, which cannot be loaded: give a "
+            "folder with its config.json and model.safetensors."
+        ) from error
+    return model.eval().requires_grad_(False)
+
+
+class Dinov2Direction(MeanOverImages):
+    """Mean cosine of what changed in an edit and what changes in a reference edit, in [-1, 1].
+
+    Args:
+        model: DINOv2 of transformers, or the name of one; its class token describes a picture.
+    """
+
+    def __init__(self, model: nn.Module | str = "facebook/dinov2-base") -> None:
+        super().__init__()
+        self.model = load_dinov2(model) if isinstance(model, str) else model
+
+    @torch.no_grad()
+    def values(
+        self,
+        source: Float[Tensor, "B 3 H W"],
+        edited: Float[Tensor, "B 3 H W"],
+        reference: Float[Tensor, "B 3 H W"],
+    ) -> Tensor:
+        """NaN where either did not change at all."""
+        before, after, wanted = (self.embed(x) for x in (source, edited, reference))
+        return directional_score(before, after, before, wanted)
+
+    def embed(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B d"]:
+        """The class tokens of pictures in [0, 1], prepared as the model's processor does."""
+        x = resize(images, [SHORT], InterpolationMode.BICUBIC, antialias=True).clamp(0, 1)
+        pixels = normalize(center_crop(x, [SIDE, SIDE]), MEAN, STD)
+        return self.model(pixel_values=pixels).last_hidden_state[:, 0]

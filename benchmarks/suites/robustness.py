@@ -1,0 +1,133 @@
+"""How much edits depend on the settings: seed, guidance, steps, and those of FPR.
+
+    python -m benchmarks.run -m suite=robustness method=dds,ids
+
+One setting at a time is moved while the others stay as they are (IDS paper, Table 4, Figures 6 and
+7). Methods whose studies share a folder are shown together.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Harness, editor_identity
+from benchmarks.metrics import COLUMNS, Column
+from benchmarks.plots import curves
+from benchmarks.suites.cat_to_others import CatToOthers
+from benchmarks.tables import for_json, frame, markdown, summary, table
+from editing.build import make_editor
+from editing.errors import UserError
+from editing.results import to_json, write
+from editing.settings import Settings, suggestion
+
+PLAIN = ("seed", "steps", "step_size")  # settings beside those of the method
+PLOTTED = ("target_species", "background_psnr", "exact_psnr")
+PAGE = """<!doctype html><meta charset="utf-8"><title>Robustness</title>
+<style>body {{ font: 14px sans-serif }} svg {{ width: 420px }} .grid {{ stroke: #ddd }}</style>
+{}
+"""
+
+
+@dataclass(eq=False)
+class Robustness:
+    """Cat-to-Others with one setting after the other moved.
+
+    Attributes:
+        axes: values of a setting by its name: `seed`, `steps`, `step_size`, or a field of the
+            method, such as `guidance` or `noise.iterations`. A method passes over fields it lacks.
+        beside: by the name of an axis, other settings while that one is moved.
+        cats: see `CatToOthers`, as `split` and `size` are.
+
+    Raises:
+        UserError: an axis has no values, or `beside` names none of the axes.
+    """
+
+    axes: Mapping[str, Any]
+    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    cats: int = 4
+    split: str = "test"
+    size: int = 64
+
+    def __post_init__(self) -> None:
+        for axis, values in self.axes.items():
+            if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+                raise UserError(f"suite.axes.{axis}={values} is no list of values.")
+        for axis in self.beside:
+            if axis not in self.axes:
+                raise UserError(f"There is no axis {axis!r}: {suggestion(axis, self.axes)}")
+        self.suite = CatToOthers(self.cats, self.split, self.size)
+
+    def study(self, settings: Settings, prior: Any, output: Path) -> None:
+        """Edits, prints a table per axis, and plots all methods studied in `output`.
+
+        Raises:
+            UserError: no axis is a setting of the method, or edits failed; the others are kept.
+        """
+        folder = output / "edits"
+        lines: dict[str, list[dict[str, Any]]] = {}
+        failed: dict[str, str] = {}
+        for axis, values in self.axes.items():
+            for value in values:
+                changes = {**self.beside.get(axis, {}), axis: value}
+                moved = varied(settings, changes)
+                if moved is None:
+                    continue
+                harness = Harness(self.suite, folder, settings.batch_size)
+                what = editor_identity(moved, prior)
+                tally = harness.run(make_editor(moved, prior), what, prior, moved.seed)
+                print(f"{settings.method}, {axis}={value}: {tally}", flush=True)
+                failed |= tally.failed
+                found = summary(frame(harness.rows({**what, "seed": moved.seed})))
+                lines.setdefault(axis, []).extend({**line, "label": str(value)} for line in found)
+        if not lines:
+            raise UserError(
+                f"method={settings.method} has none of the axes {', '.join(self.axes)}."
+            )
+        write(output / f"robustness-{settings.method}.json", to_json(for_json(lines)))
+        for axis, found in lines.items():
+            header, cells = table(found)
+            print(f"\n{settings.method}, by {axis}\n\n{markdown([axis, *header[1:]], cells)}")
+        write_plots(output)
+        print(f"Plots are in {output / 'robustness.html'}, edits in {folder}.")
+        if failed:
+            case, reason = next(iter(failed.items()))
+            raise UserError(f"{len(failed)} edits failed, the first, of {case}, with: {reason}")
+
+
+def varied(settings: Settings, changes: Mapping[str, Any]) -> Settings | None:
+    """The settings with others in their place; None if the method has not all of them."""
+    for name, value in changes.items():
+        if name in PLAIN:
+            settings = replace(settings, **{name: value})
+            continue
+        distiller = json.loads(json.dumps(settings.distiller))  # a copy, all the way down
+        *path, last = name.split(".")
+        inner: Any = distiller
+        for part in path:
+            inner = inner.get(part, {})
+        if last not in inner:
+            return None
+        inner[last] = value
+        settings = replace(settings, distiller=distiller, guidance=distiller.get("guidance"))
+    return settings
+
+
+def write_plots(output: Path) -> None:
+    """Writes robustness.html: per axis and metric, a line for every method studied in `output`."""
+    studies = {
+        path.stem.removeprefix("robustness-"): json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(output.glob("robustness-*.json"))
+    }
+    parts = []
+    for axis in dict.fromkeys(axis for study in studies.values() for axis in study):
+        for metric in PLOTTED:
+            drawn = {
+                method: [(float(line["label"]), line["metrics"][metric]) for line in study[axis]]
+                for method, study in studies.items()
+                if axis in study and all(metric in line["metrics"] for line in study[axis])
+            }
+            if drawn:
+                parts.append(curves(drawn, Column(axis, 0), COLUMNS[metric]))
+    write(output / "robustness.html", PAGE.format("\n".join(parts)).encode())

@@ -1,0 +1,64 @@
+"""One setting moved at a time: what is edited, what is shown, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.rows import read_rows
+from benchmarks.suites.base import Study, Suite
+from benchmarks.suites.robustness import Robustness, varied
+from editing.errors import UserError
+from tests.benchmarks.suites.conftest import settings_of
+
+AXES = {"steps": [1, 2], "noise.iterations": [0, 1], "seed": [0, 1]}
+
+
+def test_settings_are_replaced_and_the_old_ones_stay() -> None:
+    settings = settings_of("method=ids")
+    before = json.dumps(settings.distiller)
+    moved = varied(settings, {"noise.iterations": 5, "guidance": 4.0, "steps": 7})
+    assert moved is not None and moved.distiller["noise"]["iterations"] == 5
+    assert (moved.guidance, moved.distiller["guidance"], moved.steps) == (4.0, 4.0, 7)
+    assert json.dumps(settings.distiller) == before
+    assert varied(settings_of("method=dds"), {"noise.iterations": 5}) is None
+    assert varied(settings, {"nothing.like.it": 5}) is None
+
+
+def test_methods_are_moved_and_shown_together(
+    tiny_prior: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = Robustness(AXES, {"noise.iterations": {"steps": 1}}, cats=1, size=32)
+    assert isinstance(study, Study) and not isinstance(study, Suite)
+    for method in ("dds", "ids"):
+        study.study(settings_of(f"method={method}", "steps=1"), tiny_prior, tmp_path)
+    printed = capsys.readouterr().out
+    assert "dds, by steps\n\n| steps " in printed and "ids, by noise.iterations" in printed
+    assert "dds, by noise.iterations" not in printed, "dds draws its noise at random"
+    edits = [row["edit"] for row in read_rows(tmp_path / "edits") if "steps" in row["edit"]]
+    dds = [edit for edit in edits if edit["method"] == "dds"]
+    assert {(edit["steps"], edit["seed"]) for edit in dds} == {(1, 0), (2, 0), (1, 1)}
+    assert len(dds) == 21, "an edit of two axes is made once"
+    lines = json.loads((tmp_path / "robustness-ids.json").read_text())
+    assert {axis: [line["label"] for line in found] for axis, found in lines.items()} == {
+        "steps": ["1", "2"],
+        "noise.iterations": ["0", "1"],
+        "seed": ["0", "1"],
+    }
+    cost = [line["evaluations"] for line in lines["noise.iterations"]]
+    assert cost == [{"forward": 4.0, "backward": 0.0}, {"forward": 6.0, "backward": 2.0}]
+    page = (tmp_path / "robustness.html").read_text()
+    assert page.count("<svg") == 9 and page.count("<polyline") == 15
+    study.study(settings_of("method=ids", "steps=1"), tiny_prior, tmp_path)
+    assert "0 rows made" in capsys.readouterr().out
+
+
+def test_what_cannot_be_moved_is_said(tiny_prior: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"suite\.axes\.steps=100 is no list of values"):
+        Robustness({"steps": 100})
+    with pytest.raises(UserError, match="no axis 'stesp': did you mean 'steps'"):
+        Robustness({"steps": [1]}, {"stesp": {"seed": 1}})
+    study = Robustness({"noise.iterations": [1]}, cats=1, size=32)
+    with pytest.raises(UserError, match=r"method=dds has none of the axes noise\.iterations"):
+        study.study(settings_of("method=dds", "steps=1"), tiny_prior, tmp_path)

@@ -31,7 +31,7 @@ def write_grids(output: Path, data: pd.DataFrame) -> list[Path]:
             continue
         shown = [common[i * len(common) // COLUMNS] for i in range(COLUMNS)]
         rows = [
-            [rows[rows.case == case].key.iloc[0] for case in dict.fromkeys(shown)]
+            [rows[rows.case == case].picture.iloc[0] for case in dict.fromkeys(shown)]
             for rows in methods
         ]
         path = output / "grids" / f"{slug('-'.join(filter(None, (suite, group))))}.png"

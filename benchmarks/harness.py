@@ -10,17 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.claims import claim
 from benchmarks.menagerie.dataset import png
-from benchmarks.rows import digest, file_digest, picture_path, read_row, write_row
-from benchmarks.suites.base import REFERENCES, Case, Measures, Pictures, Suite, shown
+from benchmarks.rows import (
+    digest,
+    file_digest,
+    picture_path,
+    read_cost,
+    read_row,
+    write_edit,
+    write_row,
+)
+from benchmarks.suites.base import REFERENCES, Case, Pictures, Suite, shown
 from editing import results
 from editing.edit import Edit, Editor
 from editing.errors import NonFiniteError, UserError
+from editing.images import read_picture, to_tensor
 from editing.settings import Settings
 from samplers.random import make_generators
 
@@ -152,10 +160,14 @@ class Harness:
             return ours
 
     def _key(self, case: Case, what: dict[str, Any]) -> str:
+        """Name of a row."""
+        return digest({"picture": self._picture(case, what), "measured_by": self.measured_by})
+
+    def _picture(self, case: Case, what: dict[str, Any]) -> str:
+        """Name of a picture."""
         return digest(
             {
                 "suite": self.suite.name,
-                "measured_by": self.measured_by,
                 "case": dict(case.identity),
                 "name": [case.group, case.name],  # it seeds the random numbers
                 "prompts": case.prompts,
@@ -208,46 +220,43 @@ class Harness:
     def _make(
         self, batch: Sequence[Case], keys: dict[str, str], what: dict[str, Any], make: Make
     ) -> None:
+        self._edit([case for case in batch if self._cost(case, what) is None], what, make)
         pictures = self.suite.load(batch)
+        names = [self._picture(case, what) for case in batch]
+        paths = [picture_path(self.output, name) for name in names]
+        edited = torch.stack([to_tensor(read_picture(path)) for path in paths])
         start = time.perf_counter()
-        made = make(batch, pictures)
-        assert made is not None, "asked for exact answers that there are not"
-        edit = made if isinstance(made, Edit) else None
-        edited = shown(made.images if isinstance(made, Edit) else made)
-        middle = time.perf_counter()
         measures = self.suite.measure(batch, pictures, edited)
-        end = time.perf_counter()
-        self.tally.seconds["edit"] += middle - start
-        self.tally.seconds["measure"] += end - middle
-        self._write(batch, keys, what, edited, measures, edit)
-
-    def _write(
-        self,
-        batch: Sequence[Case],
-        keys: dict[str, str],
-        what: dict[str, Any],
-        edited: Float[Tensor, "B 3 H W"],
-        measures: Sequence[Measures],
-        edit: Edit | None,
-    ) -> None:
-        cost: dict[str, Any] = {}
-        if edit is not None:
-            each = {name: count / len(batch) for name, count in vars(edit.evaluations).items()}
-            cost = {"seconds": edit.seconds / len(batch), "evaluations": each}
-        for case, picture, found in zip(batch, edited, measures, strict=True):
-            key = keys[case.name]
-            path = picture_path(self.output, key)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            results.write(path, png(picture))
+        self.tally.seconds["measure"] += time.perf_counter() - start
+        for case, found in zip(batch, measures, strict=True):
             row = {
                 **self._about(case, what),
                 "status": "done",
                 "metrics": {name: _finite(value) for name, value in found.items()},
-                "batch_size": len(batch),
-                **cost,
+                **(self._cost(case, what) or {}),
             }
-            write_row(self.output, key, row)
+            write_row(self.output, keys[case.name], row)
             self.tally.made += 1
+
+    def _cost(self, case: Case, what: dict[str, Any]) -> dict[str, Any] | None:
+        return read_cost(self.output, self._picture(case, what))
+
+    def _edit(self, batch: Sequence[Case], what: dict[str, Any], make: Make) -> None:
+        """Pictures of the cases."""
+        if not batch:
+            return
+        pictures = self.suite.load(batch)
+        start = time.perf_counter()
+        made = make(batch, pictures)
+        self.tally.seconds["edit"] += time.perf_counter() - start
+        assert made is not None, "asked for exact answers that there are not"
+        cost: dict[str, Any] = {"batch_size": len(batch)}
+        if isinstance(made, Edit):
+            each = {name: count / len(batch) for name, count in vars(made.evaluations).items()}
+            cost |= {"seconds": made.seconds / len(batch), "evaluations": each}
+        images = shown(made.images if isinstance(made, Edit) else made)
+        for case, image in zip(batch, images, strict=True):
+            write_edit(self.output, self._picture(case, what), png(image), cost)
 
     def _about(self, case: Case, what: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -258,6 +267,7 @@ class Harness:
             "variant": self.variant,
             "prompts": list(case.prompts),
             "edit": what,
+            "picture": self._picture(case, what),
             "time": time.time(),
         }
 

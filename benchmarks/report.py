@@ -153,7 +153,7 @@ def _gallery(run: Path, data: pd.DataFrame, cases: int) -> list[dict[str, Any]]:
         edits = {}
         for row in rows.drop_duplicates("label").to_dict("records"):
             metrics = {name: row[name] for name in metrics_of(rows) if row[name] == row[name]}
-            path = picture_path(run, row["key"])
+            path = picture_path(run, row["picture"])
             edits[row["label"]] = {"picture": _data_uri(path), "metrics": metrics}
         edits = {label: edits[label] for label in order if label in edits}
         prompts = rows.iloc[0][["source_prompt", "target_prompt"]].tolist()

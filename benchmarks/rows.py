@@ -1,7 +1,8 @@
 """Results on disk: one small file a row, named by the hash of everything that determines it.
 
 A row is there whole or not at all, and is written once: the same edit has the same name on every
-machine, so any number of workers can share a folder.
+machine, so any number of workers can share a folder. Pictures have names of their own, in which
+nothing of the measurement counts: another judge measures what is there, and edits nothing anew.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ ROWS, PICTURES = "rows", "pictures"
 
 
 def digest(what: Mapping[str, Any]) -> str:
-    """Name of a row: 32 hex digits, from all that determines it."""
+    """Name of a row or picture: 32 hex digits, from all that determines it."""
     text = json.dumps(what, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:32]
 
@@ -35,6 +36,20 @@ def row_path(output: Path, key: str) -> Path:
 def picture_path(output: Path, key: str) -> Path:
     """Where the picture of a key is."""
     return _spread(output / PICTURES, key, ".png")
+
+
+def write_edit(output: Path, key: str, picture: bytes, cost: Mapping[str, Any]) -> None:
+    """Writes the picture of an edit, and beside it what it cost."""
+    path = picture_path(output, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, picture)
+    write(path.with_suffix(".json"), to_json(cost))
+
+
+def read_cost(output: Path, key: str) -> dict[str, Any] | None:
+    """What the edit of a key cost, None if it is not there."""
+    path = picture_path(output, key).with_suffix(".json")
+    return json.loads(path.read_bytes()) if path.exists() else None
 
 
 def write_row(output: Path, key: str, row: Mapping[str, Any]) -> None:

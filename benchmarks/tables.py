@@ -48,6 +48,7 @@ def frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
                 "target_prompt": row["prompts"][1],
                 "reason": row.get("reason", ""),
                 "key": row["key"],
+                "picture": row["picture"],
             }
         )
     made = pd.DataFrame(lines)

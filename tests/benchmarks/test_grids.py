@@ -15,7 +15,7 @@ def test_a_sheet_has_a_row_for_each_method_and_the_same_cases(tmp_path: Path) ->
     rows = [row(method, case, 1.0) for method in shades for case in range(12)]
     rows = [r for r in rows if (r["edit"]["method"], r["case"]) != ("ids", "case-0")]
     for i, r in enumerate(rows):
-        r["key"] = f"{i:04}"
+        r["key"] = r["picture"] = f"{i:04}"
         path = picture_path(tmp_path, r["key"])
         path.parent.mkdir(parents=True, exist_ok=True)
         shade = (shades[r["edit"]["method"]], int(r["case"].removeprefix("case-")), 0)

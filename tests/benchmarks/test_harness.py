@@ -95,7 +95,7 @@ def test_every_case_has_a_row_and_a_picture(tmp_path: Path) -> None:
     assert row["evaluations"] == {"forward": 3.0, "backward": 0.0} and row["seconds"] == 0.5
     assert (row["status"], row["batch_size"], row["prompts"]) == ("done", 3, ["gray", "white"])
     assert 0.45 <= row["metrics"]["exact_psnr"] <= 0.55
-    picture = read_picture(picture_path(tmp_path, row["key"]))
+    picture = read_picture(picture_path(tmp_path, row["picture"]))
     assert picture.size == (8, 8)
     assert picture.getpixel((0, 0))[0] / 255 == pytest.approx(row["metrics"]["exact_psnr"])
     assert rows_of(tmp_path, "exact answer")["level-4"]["metrics"]["exact_psnr"] == 1.0
@@ -110,13 +110,37 @@ def test_what_is_there_is_not_done_again(tmp_path: Path) -> None:
     assert run(tmp_path, editor).made == 0
 
 
-@pytest.mark.parametrize("change", ["seed", "judge", "setting"])
+@pytest.mark.parametrize("change", ["seed", "setting"])
 def test_a_changed_setting_reuses_nothing(tmp_path: Path, change: str) -> None:
     run(tmp_path, Editor())
-    editor, harness = Editor(), Harness(Brightness(version=1 + (change == "judge")), tmp_path, 3)
+    editor, harness = Editor(), Harness(Brightness(), tmp_path, 3)
     what = {**WHAT, "steps": 2} if change == "setting" else WHAT
     harness.run(editor, what, FakePrior(), int(change == "seed"))
     assert sum(editor.batches) == 10
+
+
+def test_another_judge_measures_what_is_there(tmp_path: Path) -> None:
+    run(tmp_path, Editor())
+    before = rows_of(tmp_path)
+    editor = Editor()
+    tally = run(tmp_path, editor, Brightness(version=2), size=5)
+    assert (tally.made, tally.kept, editor.batches) == (30, 0, [])
+    after = [r for r in read_rows(tmp_path) if r["variant"] != before["level-1"]["variant"]]
+    assert len(after) == 30
+    for row in after:
+        if row["edit"]["method"] == "fake":
+            same = ("metrics", "picture", "seconds", "evaluations", "batch_size")
+            assert {k: row[k] for k in same} == {k: before[row["case"]][k] for k in same}
+
+
+def test_an_edit_survives_a_judge_that_fails(tmp_path: Path) -> None:
+    class Blind(Brightness):
+        def measure(self, cases: Any, pictures: Any, edited: Any) -> list[Measures]:
+            raise RuntimeError("no eyes")
+
+    assert len(run(tmp_path, Editor(), Blind()).failed) == 10
+    editor = Editor()
+    assert run(tmp_path, editor).failed == {} and editor.batches == []
 
 
 def test_a_result_depends_on_its_case_and_seed_alone(tmp_path: Path) -> None:
@@ -317,7 +341,10 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(tmp_path:
     assert int(done.stdout) > 10, "killed too seldom to mean anything"
     run(tmp_path / "whole", Editor(), Brightness(24))
     assert measured(tmp_path / "killed") == measured(tmp_path / "whole")
-    kept = {row["key"] for row in read_rows(tmp_path / "killed")}
+    rows = list(read_rows(tmp_path / "killed"))
+    kept = {row["key"] for row in rows}
     assert len(kept) == 72 and kept == {row["key"] for row in read_rows(tmp_path / "whole")}
     pictures = (tmp_path / "killed" / "pictures").glob("*/[!.]*.png")
-    assert {path.stem for path in pictures} == kept
+    assert {path.stem for path in pictures} == {
+        r["picture"] for r in read_rows(tmp_path / "killed")
+    }

@@ -39,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = picture_path(folder, key)
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (64, 64), (shade, 10 * case, 0)).save(path)
-            write_row(folder, key, made)
+            write_row(folder, key, {**made, "picture": key})
     return folder
 
 

@@ -18,6 +18,7 @@ def row(method: str, case: int, value: float | None, seed: int = 0, **settings: 
         edit = {"method": method}
     return {
         "key": f"{method}-{case}-{seed}-{settings}",
+        "picture": f"{method}-{case}-{seed}-{settings}",
         "suite": "cat_to_others",
         "group": "",
         "case": f"case-{case}",

@@ -3,6 +3,7 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from editing.paths import expanded
 from samplers.prior import Condition, Prior, record_evaluations
@@ -88,7 +90,8 @@ class LatentPrior(Prior):
         """The network's own prediction, float32 in and out."""
         z_t = record_evaluations(self, z_t).to(self.dtype)
         tensors = {name: tensor.to(self.dtype) for name, tensor in condition.tensors.items()}
-        return self.run_network(z_t, t.to(self.device), tensors).float()
+        with backward_kernel(self.device, self.dtype):
+            return self.run_network(z_t, t.to(self.device), tensors).float()
 
     @abstractmethod
     def run_network(
@@ -171,6 +174,15 @@ class LatentPrior(Prior):
 def frozen(module: Any, device: torch.device) -> Any:
     """A module on the device, in evaluation mode, without gradients for its weights."""
     return module.to(device=device).eval().requires_grad_(False)
+
+
+def backward_kernel(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """Attention by plain products where a gradient goes through it in half precision on a CPU.
+
+    There torch's fused attention is fast forwards, but slow backwards.
+    """
+    slow = device.type == "cpu" and dtype != torch.float32 and torch.is_grad_enabled()
+    return sdpa_kernel(SDPBackend.MATH) if slow else nullcontext()
 
 
 def too_long(tokenizer: Any, prompt: str, most: int | None = None) -> bool:

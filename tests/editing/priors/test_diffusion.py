@@ -130,6 +130,23 @@ def test_a_row_does_not_depend_on_its_batch(tiny_prior: Any) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+def test_attention_is_plain_where_its_fused_backward_is_slow(tiny_sd: Path, dtype: str) -> None:
+    prior = load_prior(tiny_sd, device="cpu", dtype=dtype)
+    seen = []
+    prior.network.register_forward_hook(
+        lambda *_: seen.append(torch.backends.cuda.flash_sdp_enabled())
+    )
+    z_t, t = noisy(1), torch.tensor([300])
+    with torch.no_grad():
+        quick = prior.predict_noise(z_t, t, prior.embed(["a cat"]))
+    slow = prior.predict_noise(z_t.requires_grad_(), t, prior.embed(["a cat"]))
+    (gradient,) = torch.autograd.grad(slow.square().sum(), z_t)
+    assert seen == [True, dtype == "fp32"] and torch.backends.cuda.flash_sdp_enabled()
+    torch.testing.assert_close(slow, quick, atol=0.03, rtol=0.05)
+    assert gradient.isfinite().all() and gradient.norm() > 0
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [("fp16", 0.01), ("bf16", 0.05)])
 @pytest.mark.parametrize("model", ["tiny_sd", "tiny_sd_v"])
 def test_half_precision_is_close_to_float32(

@@ -129,7 +129,6 @@ def test_a_row_does_not_depend_on_its_batch(tiny_prior: Any) -> None:
         torch.testing.assert_close(together[part], alone, atol=1e-5, rtol=1e-5)
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("dtype", ["bf16", "fp32"])
 def test_attention_is_plain_where_its_fused_backward_is_slow(tiny_sd: Path, dtype: str) -> None:
     prior = load_prior(tiny_sd, device="cpu", dtype=dtype)
@@ -147,6 +146,7 @@ def test_attention_is_plain_where_its_fused_backward_is_slow(tiny_sd: Path, dtyp
     assert gradient.isfinite().all() and gradient.norm() > 0
 
 
+@torch.no_grad()
 @pytest.mark.parametrize(("dtype", "tolerance"), [("fp16", 0.01), ("bf16", 0.05)])
 @pytest.mark.parametrize("model", ["tiny_sd", "tiny_sd_v"])
 def test_half_precision_is_close_to_float32(

@@ -74,17 +74,22 @@ def _create(path: Path, name: str) -> bool:
 def _void(path: Path) -> bool:
     """Removes the file of a claim whose worker is gone; False if it is alive.
 
-    The file is first moved to a name of its own, which only one of several workers can do.
+    The file is first moved to a name of its own, which only one of several workers can do; should
+    it be a new worker's claim by then, it is put back.
     """
+    grave = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         if not _abandoned(path):
             return False
-        grave = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         path.rename(grave)
+        alive = not _abandoned(grave)
+        if alive:
+            with suppress(FileExistsError):
+                os.link(grave, path)
         grave.unlink()
     except FileNotFoundError:  # released, or voided by another
-        pass
-    return True
+        return True
+    return not alive
 
 
 def _abandoned(path: Path) -> bool:

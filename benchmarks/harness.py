@@ -3,6 +3,9 @@
 What is there already is not done again; whoever else works in the same folder is left to it.
 """
 
+import dataclasses
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,17 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.claims import claim
 from benchmarks.menagerie.dataset import png
 from benchmarks.rows import (
+    Asked,
     digest,
     file_digest,
     picture_path,
     read_cost,
     read_row,
+    write_asked,
     write_edit,
     write_row,
 )
@@ -32,6 +38,7 @@ from editing.images import read_picture, to_tensor
 from editing.settings import Settings
 from samplers.random import make_generators
 
+LIBRARIES = ("torch", "diffusers", "transformers")  # whose versions may change an edit
 POLL = 1.0  # seconds between two looks at what other workers are doing
 
 # From the cases of a batch and their pictures to the edits: with their cost, or as they are.
@@ -80,7 +87,7 @@ def editor_identity(settings: Settings, prior: Any) -> dict[str, Any]:
         "dtype": str(prior.dtype).removeprefix("torch."),
         "device": prior.device.type,
         "software": results.software(),
-        "torch": torch.__version__,
+        "versions": {name: results.versions()[name] for name in LIBRARIES},
     }
 
 
@@ -95,14 +102,13 @@ class Harness:
 
     def __init__(self, suite: Suite, output: Path, batch_size: int) -> None:
         self.suite, self.output, self.batch_size = suite, output, batch_size
-        self.cases = suite.cases()
+        self.cases = suite.make_cases()
         if not self.cases:
             raise UserError(f"suite={suite.name} has no cases with these options.")
         self.tally = Tally()
         self.started = time.time()
         self.measured_by = dict(suite.identity())
-        options = {name: str(getattr(suite, name, "")) for name in ("size", "split", "src")}
-        self.variant = digest({"measured_by": self.measured_by, **options})
+        self.revision = results.git_revision()
 
     def run(self, editor: Editor, what: dict[str, Any], prior: Any, seed: int) -> Tally:
         """Edits and measures every case that has no row yet.
@@ -114,6 +120,7 @@ class Harness:
             seed: of the random numbers.
         """
         began = time.perf_counter()
+        write_asked(self.output, self._asked())
         self._all({"method": REFERENCES[0]}, None, lambda _, pictures: pictures.source)
         if self.suite.load(self.cases[:1]).answer is not None:
             self._all({"method": REFERENCES[1]}, None, lambda _, pictures: pictures.answer)
@@ -127,6 +134,13 @@ class Harness:
         self._all({**what, "seed": seed}, what["method"], edit)
         self.tally.seconds["wall"] += time.perf_counter() - began
         return self.tally
+
+    def _asked(self) -> Asked:
+        suite: Any = self.suite
+        named = dataclasses.fields(suite) if dataclasses.is_dataclass(suite) else ()
+        options = {each.name: str(getattr(suite, each.name)) for each in named}
+        variants = [self._variant(case) for case in self.cases]
+        return Asked(suite.name, options, variants, shlex.join(sys.argv), time.time())
 
     def rows(self, what: dict[str, Any]) -> list[dict[str, Any]]:
         """The rows of all cases for an edit: its `editor_identity` and seed."""
@@ -165,15 +179,19 @@ class Harness:
 
     def _picture(self, case: Case, what: dict[str, Any]) -> str:
         """Name of a picture."""
-        return digest(
-            {
-                "suite": self.suite.name,
-                "case": dict(case.identity),
-                "name": [case.group, case.name],  # it seeds the random numbers
-                "prompts": case.prompts,
-                "edit": what,
-            }
-        )
+        return digest({**self._about_case(case), "edit": what})
+
+    def _variant(self, case: Case) -> str:
+        """Of a case by its name: its pictures, prompts and judges, which options may change."""
+        return digest({**self._about_case(case), "measured_by": self.measured_by})
+
+    def _about_case(self, case: Case) -> dict[str, Any]:
+        return {
+            "suite": self.suite.name,
+            "case": dict(case.identity),
+            "name": [case.group, case.name],  # it seeds the random numbers
+            "prompts": case.prompts,
+        }
 
     def _missing(self, batch: Sequence[Case], keys: dict[str, str]) -> list[Case]:
         """Those without a row; one that failed in an earlier run is tried again."""
@@ -200,18 +218,22 @@ class Harness:
         try:
             self._make(batch, keys, what, make)
             return
-        except torch.OutOfMemoryError:
-            reason, each = "out of memory", max(1, len(batch) // 2)
-            self.batch_size = min(self.batch_size, each)
         except Exception as error:  # whatever a case provokes, the others go on
             if isinstance(error, UserError) and not isinstance(error, NonFiniteError):
                 raise
-            reason, each = " ".join(f"{type(error).__name__}: {error}".split()), 1
+            if _no_memory(error):
+                reason, each = "out of memory", max(1, len(batch) // 2)
+                self.batch_size = min(self.batch_size, each)
+            else:
+                reason, each = " ".join(f"{type(error).__name__}: {error}".split()), 1
         if len(batch) > 1:
             for start in range(0, len(batch), each):
                 self._try(batch[start : start + each], keys, what, make)
             return
         case = batch[0]
+        row = read_row(self.output, keys[case.name])
+        if row is not None and row["status"] == "done":  # by another worker, meanwhile
+            return
         self.tally.failed[case.name] = reason
         self.tally.made += 1
         row = {**self._about(case, what), "status": "failed", "reason": reason}
@@ -264,10 +286,11 @@ class Harness:
             "case": case.name,
             "group": case.group,
             "cluster": case.cluster or case.name,
-            "variant": self.variant,
+            "variant": self._variant(case),
             "prompts": list(case.prompts),
             "edit": what,
             "picture": self._picture(case, what),
+            "revision": self.revision,
             "time": time.time(),
         }
 
@@ -283,6 +306,11 @@ def batches(cases: Sequence[Case], size: int) -> Iterator[list[Case]]:
     for same in shapes.values():
         for start in range(0, len(same), size):
             yield same[start : start + size]
+
+
+def _no_memory(error: Exception) -> bool:
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or should_reduce_batch_size(error)  # on a CPU it has no class of its own
 
 
 def _finite(value: float) -> float | None:

@@ -18,8 +18,8 @@ from jinja2 import Environment
 
 from benchmarks.metrics import COLUMNS
 from benchmarks.plots import scatter
-from benchmarks.rows import picture_path, read_rows
-from benchmarks.suites.base import REFERENCES
+from benchmarks.rows import picture_path, read_asked, read_rows
+from benchmarks.suites.base import EDITS, REFERENCES
 from benchmarks.tables import differences, frame, metrics_of, parts, summary, table
 from editing.errors import UserError
 from editing.results import software, write
@@ -75,8 +75,9 @@ def report(runs: Sequence[Path], cases: int = 48) -> str:
     for run in runs:
         rows = list(read_rows(run))
         if not rows:
-            raise UserError(f"{run} has no rows: give a folder that benchmarks.run wrote.")
-        data = frame(rows)
+            inner = f", such as {run / EDITS}" if (run / EDITS).is_dir() else ""
+            raise UserError(f"{run} has no rows: give a folder that benchmarks.run wrote{inner}.")
+        data = frame(rows, read_asked(run))
         for suite, of_suite in data.groupby("suite"):
             suites.append(_suite(run, str(suite), of_suite, cases))
     source = (resources.files("benchmarks") / "report.html.j2").read_text(encoding="utf-8")

@@ -7,14 +7,15 @@ nothing of the measurement counts: another judge measures what is there, and edi
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from editing.errors import UserError
 from editing.results import to_json, write
 
-ROWS, PICTURES = "rows", "pictures"
+ROWS, PICTURES, ASKED = "rows", "pictures", "asked"
 
 
 def digest(what: Mapping[str, Any]) -> str:
@@ -88,6 +89,44 @@ def _read(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not a row: delete it, and run again.") from error
     return row
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run asked for: of the rows in a folder, those that its tables are of.
+
+    Attributes:
+        suite: its name.
+        options: of the suite, as text.
+        cases: the variants of its cases, see `Harness`.
+        command: what was typed.
+        time: seconds since the epoch.
+    """
+
+    suite: str
+    options: Mapping[str, str]
+    cases: Sequence[str]
+    command: str = ""
+    time: float = 0.0
+
+
+def write_asked(output: Path, asked: Asked) -> None:
+    """Notes what is asked for; a file for each suite with its options."""
+    path = output / ASKED / f"{digest({'suite': asked.suite, 'cases': list(asked.cases)})}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, to_json(vars(asked)))
+
+
+def read_asked(output: Path, since: float = 0.0) -> list[Asked] | None:
+    """What was asked for since a time, or else, of each suite, what was asked for last.
+
+    None if the folder does not say.
+    """
+    paths = sorted((output / ASKED).glob("[!.]*.json"))
+    found = sorted((Asked(**json.loads(path.read_bytes())) for path in paths), key=lambda a: a.time)
+    if since and (recent := [asked for asked in found if asked.time >= since]):
+        return recent
+    return list({asked.suite: asked for asked in found}.values()) or None
 
 
 def file_digest(folder: Path, pattern: str) -> str:

@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 CONFIG = "benchmark"
 GROUPS = {"suite": "what is edited and measured (default: cat_to_others)"} | EDITING_GROUPS
 LAUNCHERS = {"local": "basic", "joblib": "joblib", "submitit": "submitit_slurm", "ray": "ray"}
-PLUGIN = "hydra_plugins.hydra_{}_launcher"  # that brings one
+LAUNCHERS["submitit_local"] = "submitit_local"  # without a cluster, to try it out
+PLUGIN = "hydra_plugins.hydra_{}_launcher"  # that brings one, by the word before a "_"
 EXAMPLES = """\
 examples:
-  python -m benchmarks.run suite=cat_to_others suite.cats=4 method=dds
+  python -m benchmarks.run suite=cat_to_others suite.cases=4 method=dds
   python -m benchmarks.run -m suite=cat_to_others method=dds,cds,ids,pds seed=0,1,2
   python -m benchmarks.run -m suite=speed method=dds,cds,ids threads=1
   python -m benchmarks.run -m launcher=ray worker=0,1,2,3 suite=menagerie_edits method=ids
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_installed()
         started = time.time()
         try:
-            launch(_with_launcher(words), job, CONFIG)
+            launch(_with_launcher(words), job, CONFIG, shared_folder(words))
         except KeyboardInterrupt:
             finish(words, started)
             kept = (
@@ -86,6 +87,7 @@ def job(cfg: DictConfig) -> None:
     given = [word.lstrip("+~").partition("=")[0] for word in overrides]
     settings = read(cfg, choices["method"], cfg.prior.get("path") or choices["prior"], given)
     settings = replace(settings, device=own_device(settings.device))
+    cfg.device = settings.device  # of a suite's judges too
     output = folder(cfg.output, choices["suite"])
 
     import torch
@@ -185,23 +187,27 @@ def finish(words: Sequence[str], started: float) -> int:
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return 0  # one process speaks for all of a launch
     from benchmarks.grids import write_grids
-    from benchmarks.rows import read_rows
+    from benchmarks.rows import read_asked, read_rows
+    from benchmarks.suites.base import EDITS
     from benchmarks.tables import frame, print_tables, write_tables
 
     failed = 0
     for output in folders(words):
-        rows = list(read_rows(output))
-        if not rows:  # of a study
-            continue
-        data = frame(rows)
-        write_tables(output, data)
-        print_tables(output)
-        write_grids(output, data)
-        for row in rows:
+        rows, of_study = list(read_rows(output)), list(read_rows(output / EDITS))
+        for row in [*rows, *of_study]:
             if row["status"] == "failed" and row["time"] >= started:
                 failed += 1
                 method = row["edit"]["method"]
                 print(f"failed: {row['case']} by {method}: {row['reason']}", file=sys.stderr)
+        if not rows:  # a study prints its own tables
+            continue
+        data = frame(rows, read_asked(output, started))
+        write_tables(output, data)
+        print_tables(output)
+        write_grids(output, data)
+        made = {str(row["revision"]) for row in rows if row["key"] in set(data.key)}
+        if len(made) > 1:
+            print(f"Of several revisions of this software: {', '.join(sorted(made))}.")
     return 1 if failed else 0
 
 
@@ -218,6 +224,15 @@ def folders(words: Sequence[str]) -> list[Path]:
             said[each.key_or_group] = [str(value) for value in values]
     pairs = product(said["output"], said["suite"])
     return list(dict.fromkeys(folder(output, suite) for output, suite in pairs))
+
+
+def shared_folder(words: Sequence[str]) -> Path | None:
+    """Where jobs on other machines find what they are to do; None if there are none."""
+    if not any(word.startswith("launcher=submitit") for word in words):
+        return None
+    shared = folders(words)[0]
+    shared.mkdir(parents=True, exist_ok=True)
+    return shared
 
 
 def _with_launcher(words: Sequence[str]) -> list[str]:
@@ -245,9 +260,16 @@ def _launcher(word: str) -> str:
         return word
     if value not in LAUNCHERS:
         raise UserError(f"There is no launcher {value!r}: {suggestion(value, LAUNCHERS)}")
-    if value != "local" and not find_spec(PLUGIN.format(value)):
+    if value != "local" and not _installed(PLUGIN.format(value.partition("_")[0])):
         raise UserError(f"launcher={value} is not installed: pip install hydra-{value}-launcher")
     return f"hydra/launcher={LAUNCHERS[value]}"
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package above it
+        return False
 
 
 def help_text() -> str:
@@ -263,7 +285,7 @@ def help_text() -> str:
         "launcher=  with -m, where the jobs run (default: local, one after the other)",
         f"  {', '.join(LAUNCHERS)}",
         "",
-        "Every field of a choice is an option: suite.cats=4 method.step_size=0.02",
+        "Every field of a choice is an option: suite.cases=4 method.step_size=0.02",
         "",
     ]
     return "\n".join(lines) + "\n" + EXAMPLES

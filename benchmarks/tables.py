@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO, StringIO
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,31 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.metrics import COLUMNS, Column
-from benchmarks.rows import digest
+from benchmarks.rows import Asked, digest
 from benchmarks.statistics import Estimate, difference, estimate, holm
 from benchmarks.suites.base import REFERENCES
 from editing.results import to_json, write
 
 COST = ("forward", "backward")
 KEYS = ("suite", "group", "case", "method", "label", "seed", "status")
+ARROWS = {1: " ↑", -1: " ↓", 0: ""}
+ALL = "all"  # the group of all groups of a suite
 
 
-def frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def frame(rows: Sequence[Mapping[str, Any]], asked: Sequence[Asked] | None = None) -> pd.DataFrame:
     """A line per row: `KEYS`, the metrics, the cost, and what else is known of it.
 
-    Of each suite only those rows count that have the options (size, split, ...) and the judges of
-    its latest one: others are no part of the same table.
+    Only those count that are `asked` for, if that is said: a folder may hold those of other cases
+    and judges. A suite that is asked for with several options is several, each named by them.
     """
+    if asked is not None:
+        rows = [
+            {**row, "suite": title}
+            for title, each in zip(_titles(asked), asked, strict=True)
+            for variants in [set(each.cases)]
+            for row in rows
+            if row["variant"] in variants
+        ]
     rows = _latest(rows)
     named = labels([row["edit"] for row in rows])
     lines = []
@@ -51,18 +62,25 @@ def frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
                 "picture": row["picture"],
             }
         )
-    made = pd.DataFrame(lines)
+    made = pd.DataFrame(lines, columns=None if lines else [*KEYS, "cluster", "key", *COST])
     return made.sort_values(["suite", "group", "label", "case", "seed", "key"], ignore_index=True)
 
 
+def _titles(asked: Sequence[Asked]) -> list[str]:
+    """The name of each suite, with those of its options that make it another."""
+    titles = []
+    for each in asked:
+        same = [other.options for other in asked if other.suite == each.suite]
+        differ = [n for n in each.options if len({options.get(n) for options in same}) > 1]
+        titles.append(" ".join([each.suite, *(f"{n}={each.options[n]}" for n in differ)]))
+    return titles
+
+
 def _latest(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Of each suite the rows of its latest variant, and of each case and edit the latest."""
-    in_time = sorted(rows, key=lambda row: (row["time"], row["key"]))
-    variant = {row["suite"]: row["variant"] for row in in_time}
+    """Of each case and edit the latest row."""
     found: dict[str, Mapping[str, Any]] = {}
-    for row in in_time:
-        if row["variant"] == variant[row["suite"]]:
-            found[digest({name: row[name] for name in ("suite", "case", "edit")})] = row
+    for row in sorted(rows, key=lambda row: (row["time"], row["key"])):
+        found[digest({name: row[name] for name in ("suite", "case", "edit")})] = row
     return list(found.values())
 
 
@@ -71,15 +89,21 @@ def _number(value: float | None) -> float:
 
 
 def labels(edits: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What to call each edit: its method, and of its settings those in which methods differ."""
+    """What to call each edit: its method, and of its settings those in which methods differ.
+
+    A setting that only some of them have is implied by what brings it, unless it differs there.
+    """
     flat = [_flat(edit) for edit in edits]
     by_method: dict[str, list[dict[str, str]]] = {}
     for edit in flat:
         by_method.setdefault(edit["method"], []).append(edit)
     differ = {}
     for method, edits_of in by_method.items():
-        every = dict.fromkeys(name for edit in edits_of for name in edit)
-        differ[method] = [n for n in every if len({edit.get(n) for edit in edits_of}) > 1]
+        values: dict[str, set[str]] = {}
+        for edit in edits_of:
+            for name, value in edit.items():
+                values.setdefault(name, set()).add(value)
+        differ[method] = [name for name, found in values.items() if len(found) > 1]
     names = []
     for edit in flat:
         words = [_word(name, edit[name]) for name in differ[edit["method"]] if name in edit]
@@ -116,10 +140,10 @@ def parts(data: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFrame]]
     done = data[data.status == "done"]
     found = list(done.groupby(["suite", "group", "label"], sort=True))
 
-    def order(part: tuple[Any, pd.DataFrame]) -> tuple[str, str, int, str]:
+    def order(part: tuple[Any, pd.DataFrame]) -> tuple[str, bool, str, int, str]:
         suite, group, label = part[0]
         place = REFERENCES.index(label) if label in REFERENCES else len(REFERENCES)
-        return suite, group, place, label
+        return suite, group == ALL, group, place, label
 
     return sorted(found, key=order)
 
@@ -132,13 +156,19 @@ def by_cluster(rows: pd.DataFrame, metric: str) -> pd.Series:
     return rows.groupby("cluster")[metric].mean()
 
 
+def with_all(data: pd.DataFrame) -> pd.DataFrame:
+    """The rows, and of suites with several groups all of them again, as the group `all`."""
+    several = data.groupby("suite").group.transform("nunique") > 1
+    return pd.concat([data, data[several].assign(group=ALL)], ignore_index=True)
+
+
 def summary(data: pd.DataFrame) -> list[dict[str, Any]]:
     """Per suite, group and label: how many cases and seeds, and an `Estimate` of every metric.
 
     `count` of an estimate is that of the independent clusters, `cases` how many cases have a value.
     """
     lines = []
-    for (suite, group, label), rows in parts(data):
+    for (suite, group, label), rows in parts(with_all(data)):
         found = {name: estimate(by_cluster(rows, name).to_numpy()) for name in metrics_of(rows)}
         known = {name: int(rows.case[rows[name].notna()].nunique()) for name in found}
         lines.append(
@@ -161,32 +191,31 @@ def summary(data: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def differences(data: pd.DataFrame) -> list[dict[str, Any]]:
-    """Of every two methods of a suite and group, on the cases that both have, metric by metric.
+    """Of every two methods of a suite and group, metric by metric.
 
+    Compared are the cases and seeds that both have a value for, the mean over each cluster of them.
     `significant` is said at the 5 % level for all the tests of a suite and group together (Holm).
     """
     found: list[dict[str, Any]] = []
     by_group: dict[tuple[str, str], dict[str, pd.DataFrame]] = {}
-    for (suite, group, label), rows in parts(data):
+    for (suite, group, label), rows in parts(with_all(data)):
         if label not in REFERENCES:
+            rows = rows.set_index(["cluster", "case", "seed"])
             by_group.setdefault((suite, group), {})[label] = rows
     for (suite, group), methods in by_group.items():
         lines: list[dict[str, Any]] = []
-        values = {
-            metric: pd.DataFrame({name: by_cluster(rows, metric) for name, rows in methods.items()})
-            for metric in metrics_of(data)
-        }
-        named = list(methods)
-        for i, first in enumerate(named):
-            for second in named[i + 1 :]:
-                for metric, table in values.items():
-                    both = table[[first, second]].dropna()
-                    if len(both) < 2:
-                        continue
-                    found_here = difference(both[first].to_numpy(), both[second].to_numpy())
-                    key = {"suite": suite, "group": group, "first": first, "second": second}
-                    change = vars(found_here.estimate)
-                    lines.append({**key, "metric": metric, **change, "p": found_here.p})
+        for first, second in combinations(methods, 2):
+            for metric in metrics_of(data):
+                both = pd.concat(
+                    [methods[first][metric], methods[second][metric]], axis=1, join="inner"
+                )
+                means = both.dropna().groupby(level="cluster").mean().to_numpy()
+                if len(means) < 2:
+                    continue
+                found_here = difference(means[:, 0], means[:, 1])
+                key = {"suite": suite, "group": group, "first": first, "second": second}
+                change = vars(found_here.estimate)
+                lines.append({**key, "metric": metric, **change, "p": found_here.p})
         adjusted = holm(np.array([line["p"] for line in lines]))
         for line, p in zip(lines, adjusted.tolist(), strict=True):
             line |= {"p_holm": p, "significant": p < 0.05}
@@ -215,7 +244,8 @@ def table(lines: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]
     """Header and cells of one suite's summary."""
     metrics = [name for name in COLUMNS if any(name in line["metrics"] for line in lines)]
     groups = any(line["group"] for line in lines)
-    header = ["kind"] * groups + ["method", "cases", *(COLUMNS[name].title for name in metrics)]
+    titles = [f"{COLUMNS[name].title}{ARROWS[COLUMNS[name].better]}" for name in metrics]
+    header = ["kind"] * groups + ["method", "cases", *titles]
     cells = []
     for line in lines:
         counts = line["evaluations"]
@@ -255,7 +285,7 @@ def latex(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
 def _escaped(text: str) -> str:
     for sign in "%_&#":
         text = text.replace(sign, f"\\{sign}")
-    return text
+    return text.replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$")
 
 
 def write_tables(output: Path, data: pd.DataFrame) -> None:
@@ -288,7 +318,7 @@ def write_tables(output: Path, data: pd.DataFrame) -> None:
 
 
 def for_json(value: Any) -> Any:
-    """NaN as null, and numbers to four digits after the point.
+    """NaN as null, and numbers to five digits.
 
     The last bits of a network's output depend on where its arrays lie in memory: they differ
     between processes.
@@ -298,7 +328,7 @@ def for_json(value: Any) -> Any:
     if isinstance(value, list):
         return [for_json(each) for each in value]
     if isinstance(value, float):
-        return None if np.isnan(value) else round(value, 4)
+        return None if np.isnan(value) else float(f"{value:.5g}")
     return value
 
 

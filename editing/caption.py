@@ -210,9 +210,9 @@ def best_choices(
 
 
 @lru_cache(maxsize=1)  # one run captions many batches
-def read_clip(folder: Path) -> "Clip":
-    """`Clip(folder)`, read once."""
-    return Clip(folder)
+def read_clip(folder: Path, device: torch.device | str = "cpu") -> "Clip":
+    """`Clip(folder, device)`, read once."""
+    return Clip(folder, device)
 
 
 def find_clip(prior: Described, name: str) -> "Clip":
@@ -231,8 +231,8 @@ def find_clip(prior: Described, name: str) -> "Clip":
         ) from error
 
 
-def load_clip(name: str) -> "Clip":
-    """The CLIP of a folder or hub name.
+def load_clip(name: str, device: torch.device | str = "cpu") -> "Clip":
+    """The CLIP of a folder or hub name, on a device.
 
     Raises:
         UserError: if it is neither there nor can be downloaded.
@@ -249,7 +249,7 @@ def load_clip(name: str) -> "Clip":
                 f"The CLIP {name!r} is neither a folder nor can it be downloaded."
             ) from error
     try:
-        return read_clip(folder)
+        return read_clip(folder, device)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"The CLIP in {folder} cannot be read: {reason.rstrip('.')}.") from error
@@ -258,16 +258,19 @@ def load_clip(name: str) -> "Clip":
 class Clip:
     """The CLIP model in a folder, or in the `clip/` of a prior's.
 
-    There it may lack a tokenizer of its own, and uses the prior's.
+    There it may lack a tokenizer of its own, and uses the prior's. It computes, and returns
+    embeddings, on the device.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
         from transformers import CLIPModel
 
         own = folder / "clip" if (folder / "clip").is_dir() else folder
-        self.model = CLIPModel.from_pretrained(own, use_safetensors=True).eval()
+        self.device = torch.device(device)
+        self.model = CLIPModel.from_pretrained(own, use_safetensors=True).eval().to(self.device)
         self.tokenizer = self.read_tokenizer(folder, own)
-        self.mean, self.std = _normalisation(own / "preprocessor_config.json")
+        normalisation = _normalisation(own / "preprocessor_config.json")
+        self.mean, self.std = (values.to(self.device) for values in normalisation)
         self.cache: dict[str, Tensor] = {}
 
     @staticmethod
@@ -283,7 +286,7 @@ class Clip:
         vision = self.model.config.vision_config.image_size
         side = min(images.shape[-2:])
         top, left = ((length - side) // 2 for length in images.shape[-2:])
-        square = images.float().cpu()[..., top : top + side, left : left + side]
+        square = images.to(self.device, torch.float32)[..., top : top + side, left : left + side]
         pixels = F.interpolate(
             square, (vision, vision), mode="bicubic", antialias=True, align_corners=False
         ).clamp(0, 1)
@@ -295,6 +298,7 @@ class Clip:
         new = [text for text in dict.fromkeys(texts) if text not in self.cache]
         if new:
             tokens = self.tokenizer(new, padding=True, truncation=True, return_tensors="pt")
+            tokens = tokens.to(self.device)
             output = self.model.get_text_features(**tokens)
             embeddings = F.normalize(output.pooler_output.float(), dim=-1)
             self.cache |= dict(zip(new, embeddings, strict=True))

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -50,8 +51,20 @@ def guarded(words: Sequence[str], action: Callable[[], int], config_name: str) -
         return 130
 
 
-def launch(words: Sequence[str], job: Callable[[DictConfig], None], config_name: str) -> None:
+def launch(
+    words: Sequence[str],
+    job: Callable[[DictConfig], None],
+    config_name: str,
+    shared: Path | None = None,
+) -> None:
     """Have Hydra compose the config, or with `-m` several, and call `job` with each.
+
+    Args:
+        words: the command line.
+        job: called with every composed config, perhaps on another machine.
+        config_name: of `conf`.
+        shared: folder for files of Hydra's own while the jobs run; for jobs on other machines one
+            that they see too.
 
     Raises:
         UserError: what a job raised; with `-m` after the others have run.
@@ -71,7 +84,7 @@ def launch(words: Sequence[str], job: Callable[[DictConfig], None], config_name:
             errors.append(error)
 
     # Hydra's sweeper keeps a folder of its own, which holds nothing that a result does not.
-    with TemporaryDirectory() as sweep:
+    with TemporaryDirectory(dir=shared) as sweep:
         typed = hydra_words([f"hydra.sweep.dir={sweep}", *words], group_choices("prior"))
         with _command_line(flags_last(typed)):
             main = hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)

@@ -36,14 +36,14 @@ def background(
 ) -> Bool[Tensor, "B 1 H W"]:
     """Where an edit changed little: the deviation of the residual is at most its mean or median.
 
-    The window is 30 pixels at 512, and in proportion at other heights.
+    The window is 30 pixels at 512, and in proportion to the shorter side at other sizes.
 
     Raises:
         ValueError: for another threshold.
     """
     if threshold not in THRESHOLDS:
         raise ValueError(f"threshold must be mean or median, got {threshold!r}")
-    deviation = local_deviation(edited - source, max(2, round(WINDOW * source.shape[-2])))
+    deviation = local_deviation(edited - source, max(2, round(WINDOW * min(source.shape[-2:]))))
     flat = deviation.flatten(1)
     limit = flat.mean(1) if threshold == "mean" else flat.median(1).values
     return deviation <= limit[:, None, None, None]

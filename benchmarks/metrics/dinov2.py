@@ -3,15 +3,11 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.functional import center_crop, normalize, resize
 
 from benchmarks.metrics.base import MeanOverImages
 from benchmarks.metrics.clip import directional_score
-from benchmarks.metrics.structure import MEAN, STD
+from benchmarks.metrics.imagenet import prepared
 from editing.errors import UserError
-
-SHORT, SIDE = 256, 224  # pixels: the shorter side of a picture, and its middle that is looked at
 
 
 def load_dinov2(name: str = "facebook/dinov2-base") -> nn.Module:
@@ -55,7 +51,5 @@ class Dinov2Direction(MeanOverImages):
         return directional_score(before, after, before, wanted)
 
     def embed(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B d"]:
-        """The class tokens of pictures in [0, 1], prepared as the model's processor does."""
-        x = resize(images, [SHORT], InterpolationMode.BICUBIC, antialias=True).clamp(0, 1)
-        pixels = normalize(center_crop(x, [SIDE, SIDE]), MEAN, STD)
-        return self.model(pixel_values=pixels).last_hidden_state[:, 0]
+        """The class tokens of pictures in [0, 1]."""
+        return self.model(pixel_values=prepared(images)).last_hidden_state[:, 0]

@@ -25,12 +25,13 @@ class Segmenter(Protocol):
         ...
 
 
-def load_segmenter(name: str) -> Segmenter:
+def load_segmenter(name: str, device: torch.device | str = "cpu") -> Segmenter:
     """A segmenter by name.
 
     Args:
         name: `lang_sam`, where that package is installed; `DETECTOR+SAM`, a GroundingDINO and a SAM
             or SAM 2 by folder or hub name; or a CLIPSeg by folder or hub name.
+        device: where GroundingDINO and SAM run; CLIPSeg is small and stays on the CPU.
 
     Raises:
         UserError: `lang_sam` is not installed, or a model cannot be loaded.
@@ -38,7 +39,7 @@ def load_segmenter(name: str) -> Segmenter:
     if name == "lang_sam":
         return LangSam()
     detector, plus, sam = name.partition("+")
-    return GroundedSam(detector, sam) if plus else ClipSeg(name)
+    return GroundedSam(detector, sam, device=device) if plus else ClipSeg(name)
 
 
 class ClipSeg:
@@ -71,6 +72,7 @@ class GroundedSam:
         sam: of a SAM or SAM 2.
         box_threshold: least score of a box, in [0, 1].
         text_threshold: least score of a word in it.
+        device: where both run.
 
     Raises:
         UserError: a model cannot be loaded.
@@ -82,12 +84,15 @@ class GroundedSam:
         sam: str = "facebook/sam-vit-base",
         box_threshold: float | int = 0.3,
         text_threshold: float | int = 0.25,
+        device: torch.device | str = "cpu",
     ) -> None:
         from transformers import AutoModelForMaskGeneration, AutoModelForZeroShotObjectDetection
 
         self.box_threshold, self.text_threshold = box_threshold, text_threshold
         self.detector, self.reader = _load(AutoModelForZeroShotObjectDetection, detector)
         self.sam, self.framer = _load(AutoModelForMaskGeneration, sam)
+        self.device = torch.device(device)
+        self.detector.to(self.device), self.sam.to(self.device)
 
     @torch.no_grad()
     def __call__(
@@ -99,6 +104,7 @@ class GroundedSam:
             picture = to_image(image)
             # The detector wants lower case and a point behind every thing that it looks for.
             asked = self.reader(images=picture, text=f"{word.lower()}.", return_tensors="pt")
+            asked = asked.to(self.device)
             (found,) = self.reader.post_process_grounded_object_detection(
                 self.detector(**asked),
                 asked.input_ids,
@@ -107,15 +113,15 @@ class GroundedSam:
                 target_sizes=[(height, width)],
             )
             if len(found["boxes"]):
-                masks[i] = self._inside(picture, found["boxes"])
+                masks[i] = self._inside(picture, found["boxes"].cpu())
         return masks
 
     def _inside(self, picture: Any, boxes: Float[Tensor, "n 4"]) -> Bool[Tensor, "1 H W"]:
         """What SAM finds in the boxes, together."""
         framed = self.framer(images=picture, input_boxes=[boxes.tolist()], return_tensors="pt")
         made = self.sam(
-            pixel_values=framed["pixel_values"],
-            input_boxes=framed["input_boxes"],
+            pixel_values=framed["pixel_values"].to(self.device),
+            input_boxes=framed["input_boxes"].to(self.device),
             multimask_output=False,
         )
         sizes = [

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import normalize, resize
 
 from benchmarks.metrics.base import MeanOverImages
+from benchmarks.metrics.imagenet import MEAN, STD
 from editing.errors import UserError
-
-MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet
 
 
 def self_similarity(keys: Float[Tensor, "B n d"]) -> Float[Tensor, "B n n"]:

@@ -4,13 +4,11 @@ import re
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.transforms.functional import normalize
 
 from benchmarks.metrics.base import MeanOverImages
-from benchmarks.metrics.structure import MEAN, STD
+from benchmarks.metrics.imagenet import prepared
 from editing.errors import UserError
 
 # Of ImageNet's thousand classes those that an animal of Cat-to-Others may be.
@@ -66,17 +64,12 @@ class SuccessRate(MeanOverImages):
 
     Args:
         model: a classifier, or the name of one.
-        size: of the pictures that it gets, in pixels.
     """
 
-    def __init__(self, model: nn.Module | str = "microsoft/resnet-50", size: int = 224) -> None:
+    def __init__(self, model: nn.Module | str = "microsoft/resnet-50") -> None:
         super().__init__()
         self.model = load_classifier(model) if isinstance(model, str) else model
-        self.size = size
 
     @torch.no_grad()
     def values(self, images: Float[Tensor, "B 3 H W"], texts: Sequence[str]) -> Tensor:
-        pixels = F.interpolate(
-            images, (self.size, self.size), mode="bicubic", antialias=True, align_corners=False
-        ).clamp(0, 1)
-        return success(self.model(normalize(pixels, MEAN, STD)).logits, texts)
+        return success(self.model(prepared(images)).logits, texts)

@@ -12,6 +12,7 @@ from torch import Tensor
 from editing.settings import Settings
 
 Measures = dict[str, float]  # by metric; NaN where there is nothing to measure
+EDITS = "edits"  # folder of the rows of a study, inside its own
 REFERENCES = ("source", "exact answer")  # what is measured beside the edits
 
 
@@ -59,6 +60,11 @@ class Pictures:
     masks: Mapping[str, Float[Tensor, "B 1 H W"]] = field(default_factory=dict)
 
 
+def several(value: Any) -> list[Any]:
+    """The values of an option that takes several; one alone may stand without brackets."""
+    return [value] if isinstance(value, str | int) else list(value)
+
+
 def shown(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
     """Pictures in [0, 1] as a file of 8 bits has them."""
     return (x.clamp(0, 1) * 255).round() / 255
@@ -78,7 +84,7 @@ class Suite(Protocol):
         """What `measure` returns, in the order of the table; see `benchmarks.metrics.COLUMNS`."""
         ...
 
-    def cases(self) -> list[Case]:
+    def make_cases(self) -> list[Case]:
         """All of them, always in the same order."""
         ...
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from jaxtyping import Float
@@ -28,12 +28,12 @@ class CatToOthers(OfScenes):
     """Photo-like cats in their own coat, wearing nothing, at held-out seeds.
 
     Measured are: whether the classifier takes the edit for the target species; CLIP's direction;
-    the overlap of what the segmenter finds in the source and, asked for the target, in the edit;
-    PSNR to the source where neither animal is, the source's or the answer's; the distance to the
-    source and to the exact answer; PSNR and SSIM to the exact answer where either animal is.
+    the overlap of the cat with what the segmenter finds in the edit, asked for the target; PSNR to
+    the source where neither animal is, the source's or the answer's; the distance to the source;
+    distance, PSNR and SSIM to the exact answer, where either animal is and (`outside`) elsewhere.
 
     Attributes:
-        cats: each becomes all seven other species.
+        cases: number of cats; each becomes all seven other species.
         split: `test`, or `validation` to choose defaults on.
         size: of the pictures, in pixels.
 
@@ -41,7 +41,7 @@ class CatToOthers(OfScenes):
         UserError: there is no such split, or it has fewer cats.
     """
 
-    cats: int = 32
+    cases: int = 32
     split: str = "test"
     size: int = 64
 
@@ -56,20 +56,23 @@ class CatToOthers(OfScenes):
         "exact_distance",
         "exact_psnr",
         "exact_ssim",
+        "outside_distance",
+        "outside_psnr",
+        "outside_ssim",
     )
 
     def __post_init__(self) -> None:
-        seeds(self.split, self.cats)
+        seeds(self.split, self.cases)
         whole("suite.size", self.size, least=8)
 
-    def cases(self) -> list[Case]:
+    def make_cases(self) -> list[Case]:
         made = []
-        for seed in seeds(self.split, self.cats):
+        for seed in seeds(self.split, self.cases):
             cat = sample_scene(seed, species="cat", coat="natural", worn="none", style="photo")
             for other in OTHERS:
                 scenes = Scenes(cat, cat.replace(species=other))
                 prompts = "a cat", f"a {other}"
-                made.append(scene_case(f"{seed}-{other}", scenes, prompts, self.size))
+                made.append(scene_case(f"{seed}-{other}", scenes, prompts, self.size, other))
         return made
 
     @cached_property
@@ -89,18 +92,22 @@ class CatToOthers(OfScenes):
         before, after = (list(prompts) for prompts in zip(*(c.prompts for c in cases), strict=True))
         wanted = torch.tensor([SPECIES.index(case.about.answer.species) for case in cases])
         embed, texts = self.clip.embed_images, self.clip.embed_texts
+        distance = partial(menagerie_distance, self.classifier)
         animals = around(pictures.masks["animal"] > 0)
         columns = {
             "target_species": (self.classifier.predict(edited)["species"] == wanted).float(),
             "clip_direction": directional_score(
                 embed(source), embed(edited), texts(before), texts(after)
             ),
-            "iou": iou(self.segmenter(source, before), self.segmenter(edited, after)),
+            "iou": iou(pictures.masks["source"] > 0.5, self.segmenter(edited, after)),
             "background_psnr": psnr(edited, source, ~animals),
-            "source_distance": menagerie_distance(self.classifier, edited, source),
-            "exact_distance": menagerie_distance(self.classifier, edited, answer),
+            "source_distance": distance(edited, source),
+            "exact_distance": distance(torch.where(animals, edited, answer), answer),
             "exact_psnr": psnr(edited, answer, animals),
             "exact_ssim": ssim(edited, answer, animals),
+            "outside_distance": distance(torch.where(animals, answer, edited), answer),
+            "outside_psnr": psnr(edited, answer, ~animals),
+            "outside_ssim": ssim(edited, answer, ~animals),
         }
         rows = torch.stack([columns[name] for name in self.metrics], 1).tolist()
         return [dict(zip(self.metrics, row, strict=True)) for row in rows]

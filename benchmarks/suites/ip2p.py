@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.suites.base import Case
+from benchmarks.suites.base import Case, several
 from benchmarks.suites.pictures import PictureSuite
 from editing.errors import UserError
 from editing.images import find_pictures
@@ -40,7 +40,7 @@ class IP2P(PictureSuite):
 
     name = "ip2p"
 
-    def cases(self) -> list[Case]:
+    def make_cases(self) -> list[Case]:
         folder = expanded(self.src)
         edits = list(_folders(folder)) if folder.is_dir() else list(_lines(self.src))
         names = unique([f"{slug(path.stem)}-{slug(prompts[1])}" for path, prompts in edits])
@@ -111,7 +111,11 @@ class RealCats(PictureSuite):
 
     name = "real_cats"
 
-    def cases(self) -> list[Case]:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.targets = several(self.targets)
+
+    def make_cases(self) -> list[Case]:
         jobs = [job for target in self.targets for job in find_jobs(self.src, target, self.source)]
         jobs.sort(key=lambda job: job.path)
         names = unique([f"{slug(job.path.stem)}-{slug(job.target)}" for job in jobs])

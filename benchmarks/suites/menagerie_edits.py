@@ -21,7 +21,7 @@ from benchmarks.menagerie.scene import (
     sample_scene,
 )
 from benchmarks.metrics.psnr import psnr
-from benchmarks.suites.base import Case, Measures, Pictures
+from benchmarks.suites.base import Case, Measures, Pictures, several
 from benchmarks.suites.world import OfScenes, Scenes, around, scene_case, seeds
 from editing.errors import UserError
 from editing.settings import suggestion, whole
@@ -116,7 +116,7 @@ class MenagerieEdits(OfScenes):
     where they do not.
 
     Attributes:
-        scenes: of each kind.
+        cases: of each kind.
         kinds: of `KINDS`.
         split: `test`, or `validation` to choose defaults on.
         size: of the pictures, in pixels.
@@ -125,7 +125,7 @@ class MenagerieEdits(OfScenes):
         UserError: there is no such kind or split, or it has fewer scenes.
     """
 
-    scenes: int = 32
+    cases: int = 32
     kinds: Sequence[str] = tuple(KINDS)
     split: str = "test"
     size: int = 64
@@ -134,18 +134,17 @@ class MenagerieEdits(OfScenes):
     metrics = ("success", "kept", "kept_psnr", "exact_psnr")
 
     def __post_init__(self) -> None:
-        seeds(self.split, self.scenes)
+        seeds(self.split, self.cases)
         whole("suite.size", self.size, least=8)
-        if isinstance(self.kinds, str):
-            self.kinds = self.kinds.split(",")
+        self.kinds = several(self.kinds)
         for kind in self.kinds:
             if kind not in KINDS:
                 raise UserError(f"There is no kind {kind!r}: {suggestion(kind, KINDS)}")
 
-    def cases(self) -> list[Case]:
+    def make_cases(self) -> list[Case]:
         made = []
         for kind in self.kinds:
-            for turn, seed in enumerate(seeds(self.split, self.scenes)):
+            for turn, seed in enumerate(seeds(self.split, self.cases)):
                 source, answer, prompts = KINDS[kind](sample_scene(seed, **PLAIN), turn)
                 scenes = Scenes(source, answer)
                 made.append(scene_case(f"{kind}-{seed}", scenes, prompts, self.size, kind))

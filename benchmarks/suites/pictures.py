@@ -15,7 +15,7 @@ from benchmarks.metrics.background import background_psnr, background_psnr_paper
 from benchmarks.metrics.clip import clip_score, directional_score
 from benchmarks.metrics.dinov2 import Dinov2Direction
 from benchmarks.metrics.iou import iou
-from benchmarks.metrics.lpips import LPIPS
+from benchmarks.metrics.lpips import FILES, LPIPS
 from benchmarks.metrics.pie import (
     PieLPIPS,
     PieStructureDistance,
@@ -27,10 +27,12 @@ from benchmarks.metrics.psnr import mse, psnr, ssim
 from benchmarks.metrics.segment import Segmenter, load_segmenter
 from benchmarks.metrics.structure import StructureDistance
 from benchmarks.metrics.success import SuccessRate
-from benchmarks.suites.base import Case, Measures, Pictures
+from benchmarks.rows import file_digest
+from benchmarks.suites.base import Case, Measures, Pictures, several
 from editing.caption import Clip, load_clip
 from editing.errors import UserError
 from editing.images import fit, fitted_size, read_picture, to_tensor
+from editing.priors.load import resolve_device
 from editing.settings import suggestion, whole
 
 
@@ -65,45 +67,63 @@ class Judges:
         dino: folder or hub name of a vision transformer.
         dinov2: of a DINOv2.
         classifier: of a classifier of ImageNet.
+        device: where they run.
     """
 
     def __init__(
-        self, clip: str, segmenter: str, lpips: str, dino: str, dinov2: str, classifier: str
+        self,
+        clip: str,
+        segmenter: str,
+        lpips: str,
+        dino: str,
+        dinov2: str,
+        classifier: str,
+        device: str = "cpu",
     ) -> None:
         self.names = {"clip": clip, "segmenter": segmenter, "lpips": lpips, "dino": dino}
         self.names |= {"dinov2": dinov2, "classifier": classifier}
+        self.device = resolve_device(device)
+
+    def identity(self, metrics: Sequence[str]) -> dict[str, str]:
+        """Of those behind some metrics: their names, and what is in them if they are folders."""
+        found = {}
+        for judge in sorted({judge for name in metrics for judge in JUDGED_BY.get(name, ())}):
+            folders = [Path(part) for part in self.names[judge].split("+")]
+            digests = [file_digest(each, "**/*.safetensors") for each in folders if each.is_dir()]
+            found[judge] = " ".join([self.names[judge], *digests])
+        return found
 
     @cached_property
     def clip(self) -> Clip:
-        return load_clip(self.names["clip"])
+        return load_clip(self.names["clip"], self.device)
 
     @cached_property
     def segmenter(self) -> Segmenter:
-        return load_segmenter(self.names["segmenter"])
+        return load_segmenter(self.names["segmenter"], self.device)
 
     @cached_property
     def lpips(self) -> LPIPS:
-        return LPIPS(self.names["lpips"])  # type: ignore[arg-type]
+        return LPIPS(self.names["lpips"]).to(self.device)  # type: ignore[arg-type]
 
     @cached_property
     def structure(self) -> StructureDistance:
-        return StructureDistance(self.names["dino"])
+        return StructureDistance(self.names["dino"]).to(self.device)
 
     @cached_property
     def dinov2(self) -> Dinov2Direction:
-        return Dinov2Direction(self.names["dinov2"])
+        return Dinov2Direction(self.names["dinov2"]).to(self.device)
 
     @cached_property
     def success(self) -> SuccessRate:
-        return SuccessRate(self.names["classifier"])
+        return SuccessRate(self.names["classifier"]).to(self.device)
 
     @cached_property
     def pie_lpips(self) -> PieLPIPS:
-        return PieLPIPS()
+        return PieLPIPS().to(self.device)
 
     @cached_property
     def pie_structure(self) -> PieStructureDistance:
-        return PieStructureDistance(self.names["dino"])
+        return PieStructureDistance(self.names["dino"]).to(self.device)
 
 
 def _direction(judges: Judges, b: Batch) -> Tensor:
@@ -114,7 +134,7 @@ def _direction(judges: Judges, b: Batch) -> Tensor:
 
 def _dinov2_direction(judges: Judges, b: Batch) -> Tensor:
     """NaN where there is no reference."""
-    found = torch.full((len(b.source),), torch.nan)
+    found = torch.full((len(b.source),), torch.nan, device=b.source.device)
     for row, reference in enumerate(b.references):
         if reference is not None:
             trio = (x[None] for x in (b.source[row], b.edited[row], reference))
@@ -130,7 +150,7 @@ def _score(judges: Judges, b: Batch) -> Tensor:
 def _pie_score(judges: Judges, b: Batch) -> Tensor:
     """Of the edited region alone, the rest set to 0; NaN where there is none."""
     if b.kept is None:
-        return torch.full((len(b.source),), torch.nan)
+        return torch.full((len(b.source),), torch.nan, device=b.source.device)
     edited = ~b.kept
     clip = judges.clip
     found = clip_score(clip.embed_images(b.edited * edited), clip.embed_texts(list(b.after)))
@@ -164,6 +184,18 @@ METRICS: dict[str, Callable[[Judges, Batch], Tensor]] = {
 }
 
 
+JUDGED_BY = {
+    **dict.fromkeys(
+        ("clip_score", "clip_direction", "pie_clip_whole", "pie_clip_edited"), ("clip",)
+    ),
+    **dict.fromkeys(("structure", "pie_structure"), ("dino",)),
+    "dinov2_direction": ("dinov2",),
+    "imagenet": ("classifier",),
+    "iou": ("segmenter",),
+    "lpips": ("lpips",),
+}
+
+
 @dataclass(eq=False, kw_only=True)
 class PictureSuite:
     """What suites of real pictures share; they bring `name` and `cases`.
@@ -178,9 +210,10 @@ class PictureSuite:
         dino: folder or hub name of the vision transformer.
         dinov2: of the DINOv2 that compares with somebody else's edit, where there is one.
         classifier: of the classifier of ImageNet.
+        device: where the judges run.
 
     Raises:
-        UserError: there is no such metric.
+        UserError: there is no such metric or backbone.
     """
 
     metrics: Sequence[str] = ("clip_score", "clip_direction", "residual_psnr", "lpips")
@@ -192,8 +225,12 @@ class PictureSuite:
     dino: str = "facebook/dino-vitb8"
     dinov2: str = "facebook/dinov2-base"
     classifier: str = "microsoft/resnet-50"
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
+        self.metrics = several(self.metrics)
+        if self.lpips not in FILES:
+            raise UserError(f"There is no backbone {self.lpips!r}: {suggestion(self.lpips, FILES)}")
         whole("suite.multiple", self.multiple, least=1)
         if whole("suite.size", self.size, least=8) % self.multiple:
             raise UserError(f"suite.size={self.size} is no multiple of {self.multiple}.")
@@ -204,10 +241,10 @@ class PictureSuite:
     @cached_property
     def judges(self) -> Judges:
         names = self.clip, self.segmenter, self.lpips, self.dino, self.dinov2, self.classifier
-        return Judges(*names)
+        return Judges(*names, self.device)
 
     def identity(self) -> Mapping[str, Any]:
-        return {"metrics": 1, "which": list(self.metrics), **self.judges.names}
+        return {"metrics": 1, "which": list(self.metrics), **self.judges.identity(self.metrics)}
 
     def picture_case(
         self,
@@ -239,11 +276,13 @@ class PictureSuite:
         self, cases: Sequence[Case], pictures: Pictures, edited: Float[Tensor, "B 3 H W"]
     ) -> list[Measures]:
         before, after = zip(*(case.prompts for case in cases), strict=True)
+        device = self.judges.device
         kept = pictures.masks.get("kept")
-        kept = None if kept is None else kept > 0.5
+        kept = None if kept is None else kept.to(device) > 0.5
         others = [self.reference(case) for case in cases]
-        references = [self.read(path) if path else None for path in others]
-        batch = Batch(pictures.source, edited, before, after, kept, references)
+        references = [self.read(path).to(device) if path else None for path in others]
+        source, edited = pictures.source.to(device), edited.to(device)
+        batch = Batch(source, edited, before, after, kept, references)
         columns = [METRICS[name](self.judges, batch).cpu() for name in self.metrics]
         rows = torch.stack(columns, 1).tolist()
         return [dict(zip(self.metrics, row, strict=True)) for row in rows]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.metrics.pie import pie_mask, pie_prompt
-from benchmarks.suites.base import Case, Pictures
+from benchmarks.suites.base import Case, Pictures, several
 from benchmarks.suites.pictures import PictureSuite
 from editing.errors import UserError
 from editing.paths import expanded
@@ -55,10 +55,11 @@ class PieBench(PictureSuite):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.kinds = several(self.kinds)
         if self.size != SIDE:
             raise UserError(f"suite.size={self.size}: PIE-Bench and its masks have {SIDE} pixels.")
 
-    def cases(self) -> list[Case]:
+    def make_cases(self) -> list[Case]:
         folder = expanded(self.src)
         path = folder / "mapping_file.json"
         try:

@@ -15,8 +15,9 @@ from typing import Any
 from benchmarks.harness import Harness, editor_identity
 from benchmarks.metrics import COLUMNS, Column
 from benchmarks.plots import curves
+from benchmarks.suites.base import EDITS
 from benchmarks.suites.cat_to_others import CatToOthers
-from benchmarks.tables import for_json, frame, markdown, summary, table
+from benchmarks.tables import ALL, for_json, frame, markdown, summary, table
 from editing.build import make_editor
 from editing.errors import UserError
 from editing.results import to_json, write
@@ -38,7 +39,7 @@ class Robustness:
         axes: values of a setting by its name: `seed`, `steps`, `step_size`, or a field of the
             method, such as `guidance` or `noise.iterations`. A method passes over fields it lacks.
         beside: by the name of an axis, other settings while that one is moved.
-        cats: see `CatToOthers`, as `split` and `size` are.
+        cases: see `CatToOthers`, as `split` and `size` are.
 
     Raises:
         UserError: an axis has no values, or `beside` names none of the axes.
@@ -46,7 +47,7 @@ class Robustness:
 
     axes: Mapping[str, Any]
     beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    cats: int = 4
+    cases: int = 4
     split: str = "test"
     size: int = 64
 
@@ -57,17 +58,16 @@ class Robustness:
         for axis in self.beside:
             if axis not in self.axes:
                 raise UserError(f"There is no axis {axis!r}: {suggestion(axis, self.axes)}")
-        self.suite = CatToOthers(self.cats, self.split, self.size)
+        self.suite = CatToOthers(self.cases, self.split, self.size)
 
     def study(self, settings: Settings, prior: Any, output: Path) -> None:
         """Edits, prints a table per axis, and plots all methods studied in `output`.
 
         Raises:
-            UserError: no axis is a setting of the method, or edits failed; the others are kept.
+            UserError: no axis is a setting of the method.
         """
-        folder = output / "edits"
+        folder = output / EDITS
         lines: dict[str, list[dict[str, Any]]] = {}
-        failed: dict[str, str] = {}
         for axis, values in self.axes.items():
             for value in values:
                 changes = {**self.beside.get(axis, {}), axis: value}
@@ -78,9 +78,10 @@ class Robustness:
                 what = editor_identity(moved, prior)
                 tally = harness.run(make_editor(moved, prior), what, prior, moved.seed)
                 print(f"{settings.method}, {axis}={value}: {tally}", flush=True)
-                failed |= tally.failed
                 found = summary(frame(harness.rows({**what, "seed": moved.seed})))
-                lines.setdefault(axis, []).extend({**line, "label": str(value)} for line in found)
+                named = {"group": "", "label": str(value)}
+                whole = [{**line, **named} for line in found if line["group"] == ALL]
+                lines.setdefault(axis, []).extend(whole)
         if not lines:
             raise UserError(
                 f"method={settings.method} has none of the axes {', '.join(self.axes)}."
@@ -91,9 +92,6 @@ class Robustness:
             print(f"\n{settings.method}, by {axis}\n\n{markdown([axis, *header[1:]], cells)}")
         write_plots(output)
         print(f"Plots are in {output / 'robustness.html'}, edits in {folder}.")
-        if failed:
-            case, reason = next(iter(failed.items()))
-            raise UserError(f"{len(failed)} edits failed, the first, of {case}, with: {reason}")
 
 
 def varied(settings: Settings, changes: Mapping[str, Any]) -> Settings | None:
@@ -122,12 +120,33 @@ def write_plots(output: Path) -> None:
     }
     parts = []
     for axis in dict.fromkeys(axis for study in studies.values() for axis in study):
+        said = [line["label"] for study in studies.values() for line in study.get(axis, [])]
+        words = [] if all(map(_is_number, said)) else list(dict.fromkeys(said))
+        title = ": ".join([axis, *([", ".join(words)] if words else [])])
         for metric in PLOTTED:
             drawn = {
-                method: [(float(line["label"]), line["metrics"][metric]) for line in study[axis]]
+                method: [
+                    (_place(line["label"], words), line["metrics"][metric])
+                    for line in study[axis]
+                    if metric in line["metrics"]
+                ]
                 for method, study in studies.items()
-                if axis in study and all(metric in line["metrics"] for line in study[axis])
+                if axis in study
             }
+            drawn = {method: line for method, line in drawn.items() if line}
             if drawn:
-                parts.append(curves(drawn, Column(axis, 0), COLUMNS[metric]))
+                parts.append(curves(drawn, Column(title, 0), COLUMNS[metric]))
     write(output / "robustness.html", PAGE.format("\n".join(parts)).encode())
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _place(label: str, words: Sequence[str]) -> float:
+    """Where a value stands: a number at its own place, one of several words at its turn."""
+    return float(words.index(label) if words else label)

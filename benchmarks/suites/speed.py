@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.suites.base import several
 from benchmarks.suites.textbook import TEXTBOOK, Step
 from editing import DistillationEditor
 from editing.build import make_editor
 from editing.priors.latent import LatentPrior
 from editing.results import to_json, write
-from editing.settings import Settings
+from editing.settings import Settings, whole
 from samplers.prior import PromptPair, count_evaluations
 from samplers.random import make_generators, randn
 
@@ -168,6 +169,11 @@ class Speed:
     batches: Sequence[int] = (1, 2, 4, 8, 16)
     size: int = 0
     repeats: int = 5
+
+    def __post_init__(self) -> None:
+        self.batches = [whole("suite.batches", each, least=1) for each in several(self.batches)]
+        whole("suite.repeats", self.repeats, least=1)
+        whole("suite.size", self.size, least=0)
 
     def study(self, settings: Settings, prior: Any, output: Path) -> None:
         """Prints a row for every batch size, and writes all to `speed-METHOD.json`."""

@@ -45,7 +45,7 @@ def seeds(split: str, count: Any) -> range:
     """
     if split not in SPLITS:
         raise UserError(f"There is no split {split!r}: {suggestion(split, SPLITS)}")
-    return SPLITS[split][: whole("suite.cats or scenes", count, 1, len(SPLITS[split]))]
+    return SPLITS[split][: whole("suite.cases", count, 1, len(SPLITS[split]))]
 
 
 def scene_case(
@@ -73,12 +73,13 @@ class OfScenes:
     judges: tuple[str, ...] = ()
 
     def load(self, cases: Sequence[Case]) -> Pictures:
-        """Source and exact answer, and what is animal in either: `animal` of `masks`."""
+        """Source and exact answer; in `masks` the source's animal, and either's: `animal`."""
         size = cases[0].size[0]
         source = drawn([case.about.source for case in cases], size)
         answer = drawn([case.about.answer for case in cases], size)
         animal = torch.maximum(source.animal, answer.animal)
-        return Pictures(shown(source.image), shown(answer.image), {"animal": animal})
+        masks = {"source": source.animal, "animal": animal}
+        return Pictures(shown(source.image), shown(answer.image), masks)
 
     @cached_property
     def classifier(self) -> AttributeClassifier:

@@ -76,6 +76,31 @@ def test_a_worker_on_another_machine_is_believed_while_it_touches_its_claim(
         assert ours
 
 
+def test_a_claim_that_is_new_by_now_is_not_voided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker voids the old claim and makes its own between our look and our move."""
+    path = tmp_path / CLAIMS / "batch.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"host": "elsewhere", "process": 1}))
+    os.utime(path, (1, 1))
+    look, others = claims._abandoned, []
+
+    def slow(seen: Path) -> bool:
+        found = look(seen)
+        if not others:
+            others.append(claim(tmp_path, "batch"))
+            assert others[0].__enter__()
+        return found
+
+    monkeypatch.setattr(claims, "_abandoned", slow)
+    with claim(tmp_path, "batch") as ours:
+        assert not ours
+    assert path.exists(), "it is still the other's"
+    others[0].__exit__(None, None, None)
+    assert not path.exists()
+
+
 def test_a_claim_that_was_lost_is_left_to_its_new_owner(tmp_path: Path) -> None:
     path = tmp_path / CLAIMS / "batch.json"
     with claim(tmp_path, "batch"):

@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks import harness as harness_module
 from benchmarks.claims import claim
 from benchmarks.harness import Harness, batches, editor_identity
-from benchmarks.rows import digest, picture_path, read_rows
+from benchmarks.rows import digest, picture_path, read_asked, read_rows
 from benchmarks.suites.base import Case, Measures, Pictures
 from editing.edit import Edit
 from editing.errors import NonFiniteError, UserError
@@ -23,7 +23,6 @@ from editing.images import read_picture
 from editing.settings import Settings, read_settings
 from samplers.prior import Evaluations
 
-ROOT = Path(__file__).parents[2]
 ROOT = Path(__file__).parents[2]
 WHAT = {"method": "fake", "steps": 1}
 
@@ -37,7 +36,7 @@ class Brightness:
     def __init__(self, count: int = 10, version: int = 1) -> None:
         self.count, self.version = count, version
 
-    def cases(self) -> list[Case]:
+    def make_cases(self) -> list[Case]:
         return [
             Case(f"level-{i}", ("gray", "white"), {"level": i}, size=(8, 8 + 2 * (i % 2)))
             for i in range(self.count)
@@ -125,7 +124,9 @@ def test_another_judge_measures_what_is_there(tmp_path: Path) -> None:
     editor = Editor()
     tally = run(tmp_path, editor, Brightness(version=2), size=5)
     assert (tally.made, tally.kept, editor.batches) == (30, 0, [])
-    after = [r for r in read_rows(tmp_path) if r["variant"] != before["level-1"]["variant"]]
+    asked = read_asked(tmp_path)
+    assert asked is not None
+    after = [row for row in read_rows(tmp_path) if row["variant"] in asked[0].cases]
     assert len(after) == 30
     for row in after:
         if row["edit"]["method"] == "fake":
@@ -183,6 +184,28 @@ def test_when_memory_runs_out_batches_are_halved(tmp_path: Path) -> None:
     assert {r["batch_size"] for r in rows_of(tmp_path).values()} == {1, 2}
 
 
+def test_memory_runs_out_on_a_cpu_too(tmp_path: Path) -> None:
+    class Hungry(Editor):
+        def __call__(self, sources: Tensor, *rest: Any, **named: Any) -> Edit:
+            if len(sources) > 2:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
+            return super().__call__(sources, *rest, **named)
+
+    editor = Hungry()
+    assert run(tmp_path, editor, size=5).failed == {} and max(editor.batches) == 2
+
+
+def test_a_failure_never_replaces_what_another_worker_has_made(tmp_path: Path) -> None:
+    class Late(Editor):
+        def __call__(self, sources: Tensor, *rest: Any, **named: Any) -> Edit:
+            run(tmp_path, Editor(), size=2)  # another worker, with other batches
+            raise RuntimeError("too late")
+
+    tally = run(tmp_path, Late(), size=1)
+    assert tally.failed == {}
+    assert {row["status"] for row in rows_of(tmp_path).values()} == {"done"}
+
+
 def test_memory_that_is_too_small_for_one_is_said(tmp_path: Path) -> None:
     def hungry(*args: Any, **named: Any) -> Edit:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -215,8 +238,8 @@ def test_one_picture_with_nan_fails_alone(tmp_path: Path) -> None:
 
 def test_another_name_is_another_noise(tmp_path: Path) -> None:
     class Renamed(Brightness):
-        def cases(self) -> list[Case]:
-            return [dataclasses.replace(c, name=f"new-{c.name}") for c in super().cases()]
+        def make_cases(self) -> list[Case]:
+            return [dataclasses.replace(c, name=f"new-{c.name}") for c in super().make_cases()]
 
     run(tmp_path, Editor())
     editor = Editor()
@@ -278,7 +301,7 @@ def test_what_another_worker_is_at_is_waited_for(
     suite, editor = Brightness(6), Editor()
     harness = Harness(suite, tmp_path, 3)
     edit = {**WHAT, "seed": 0}
-    first = next(batches(suite.cases(), 3))
+    first = next(batches(suite.make_cases(), 3))
     held = digest({"batch": [harness._key(case, edit) for case in first]})
     other = claim(tmp_path, held)
     assert other.__enter__()
@@ -293,7 +316,7 @@ def test_what_another_worker_is_at_is_waited_for(
 
 
 def test_batches_are_of_one_size_and_always_the_same() -> None:
-    made = list(batches(Brightness(7).cases(), 3))
+    made = list(batches(Brightness(7).make_cases(), 3))
     assert [[case.name[-1] for case in batch] for batch in made] == [
         ["0", "2", "4"],
         ["6"],

@@ -1,6 +1,7 @@
 """The command line of the harness, end to end on a tiny random model."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,7 +30,7 @@ def bench(
 ) -> Callable[..., Outcome]:
     """Run the command line; one cat, one step, 32 pixels."""
     monkeypatch.chdir(tmp_path)
-    cats = ["suite.cats=1", "suite.size=32"]
+    cats = ["suite.cases=1", "suite.size=32"]
 
     def call(*words: str) -> Outcome:
         capsys.readouterr()
@@ -87,10 +88,10 @@ def test_a_case_that_fails_ends_in_1_and_says_which(
             raise RuntimeError("no pigs")
         return whole(self, sources, *rest)  # type: ignore[arg-type]
 
-    suite = CatToOthers(cats=2, size=32)
-    pig = suite.load([suite.cases()[0]]).source
+    suite = CatToOthers(cases=2, size=32)
+    pig = suite.load([suite.make_cases()[0]]).source
     monkeypatch.setattr(DistillationEditor, "__call__", no_pigs)
-    outcome = bench("method=dds", "suite.cats=2")
+    outcome = bench("method=dds", "suite.cases=2")
     assert outcome.code == 1
     assert outcome.err.count("failed: ") == 7, "the seven edits of the first cat"
     assert "failed: 850000-dog by dds: RuntimeError: no pigs" in outcome.err
@@ -102,9 +103,14 @@ def test_tables_are_of_what_the_newest_run_asked_for(
 ) -> None:
     """Another split in the same folder: no case in common, and no mixture."""
     assert bench("method=dds").code == 0
+    before = (tmp_path / "runs/cat_to_others/table.md").read_text()
     outcome = bench("method=sds", "suite.split=validation", 'suite="cat_to_others"')
     assert outcome.code == 0 and "| sds " in outcome.out and "| dds " not in outcome.out
     assert len(pd.read_csv(tmp_path / "runs/cat_to_others/rows.csv")) == 21
+    again = bench("method=dds")
+    assert "0 rows made" in again.out and before in again.out
+    several = bench("-m", "method=dds", "suite.size=32,64")
+    assert "cat_to_others size=32\n" in several.out and "cat_to_others size=64\n" in several.out
 
 
 def test_an_interrupted_run_keeps_what_it_has_and_says_so(
@@ -131,21 +137,23 @@ def test_an_interrupted_run_keeps_what_it_has_and_says_so(
     ("words", "said"),
     [
         (["suite=cats"], "There is no suite 'cats': "),
-        (["suite.cat=3"], "There is no option 'suite.cat': did you mean 'suite.cats'?"),
+        (["suite.cat=3"], "There is no option 'suite.cat': did you mean 'suite.cases'?"),
         (["suite.split=train"], "There is no split 'train'"),
         (["method=idd"], "There is no method 'idd': did you mean 'ids'?"),
         (["src=cat.png"], "There is no option 'src'"),
         (["suite=ip2p"], "suite.src is missing"),
         (["suite=ip2p", "suite.src=a, b.jsonl"], "a, b.jsonl cannot be read"),
         (
-            ["suite=ip2p", "suite.cats=3"],
-            "There is no option 'suite.cats': did you mean 'suite.src'",
+            ["suite=ip2p", "suite.cases=3"],
+            "There is no option 'suite.cases': did you mean 'suite.",
         ),
         (["-m", "launcher=slurm"], "There is no launcher 'slurm'"),
         (["launcher=ray"], "launcher= is for several jobs: add -m"),
-        (["suite.cats=0"], "=0 cannot be used: give a whole number from 1 to 50000"),
+        (["suite.cases=0"], "=0 cannot be used: give a whole number from 1 to 50000"),
         (["suite.size=0"], "suite.size=0 cannot be used"),
         (["suite.size=33"], "has 33 x 33 pixels, and prior="),
+        (["suite=speed", "suite.repeats=0"], "suite.repeats=0 cannot be used"),
+        (["suite=ip2p", "suite.src=x", "suite.lpips=alexnet"], "no backbone 'alexnet'"),
         (["threads=0"], "threads=0 cannot be used"),
         (["batch_size=0"], "batch_size=0 cannot be used"),
     ],
@@ -172,13 +180,15 @@ def test_help_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
 def test_processes_of_one_launch_share_the_cases(tiny_sd: Path, tmp_path: Path) -> None:
     """As with several GPUs: `accelerate launch` starts them, the folder divides the work."""
     words = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--module"]
-    words += ["benchmarks.run", f"prior={tiny_sd}", "suite.cats=2", "suite.size=32", "steps=2"]
+    words += ["benchmarks.run", f"prior={tiny_sd}", "suite.cases=2", "suite.size=32", "steps=2"]
     words += ["method=dds", "batch_size=2", "threads=1", f"output={tmp_path}"]
     done = subprocess.run(
         [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=900
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("All of it is in") == 1, "one of them speaks"
+    made = [int(count) for count in re.findall(r"(\d+) rows made", done.stdout)]
+    assert len(made) == 2 and sum(made) == 42, "nothing is done twice"
     assert len(pd.read_csv(tmp_path / "rows.csv")) == 42
 
 
@@ -191,7 +201,7 @@ def test_every_process_of_a_launch_has_its_gpu(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_four_workers_of_ray_make_the_tables_of_one(tiny_sd: Path, tmp_path: Path) -> None:
-    words = [f"prior={tiny_sd}", "suite.cats=2", "suite.size=32", "steps=2", "method=dds"]
+    words = [f"prior={tiny_sd}", "suite.cases=2", "suite.size=32", "steps=2", "method=dds"]
     words += ["batch_size=2", "threads=1"]
     # Ray's workers are polite, and would wait for everything else that the machine is doing.
     polite = {"RAY_worker_niceness": "0", "RAY_AUTH_MODE": "disabled"}
@@ -209,4 +219,26 @@ def test_four_workers_of_ray_make_the_tables_of_one(tiny_sd: Path, tmp_path: Pat
     for name in ("table.md", "table.tex", "summary.json"):
         assert (tmp_path / "four" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
     assert len(pd.read_csv(tmp_path / "four" / "rows.csv")) == 42
+
+
+def test_jobs_of_submitit_find_their_work_below_the_output(tiny_sd: Path, tmp_path: Path) -> None:
+    words = [f"prior={tiny_sd}", "suite.cases=1", "suite.size=32", "steps=1", "method=dds"]
+    words += ["-m", "launcher=submitit_local", "worker=0,1", "threads=1", f"output={tmp_path}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.run", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_csv(tmp_path / "rows.csv")) == 21
+    assert not list(tmp_path.glob("**/.submitit")), "cleared away"
+
+
+def test_the_other_machines_see_the_shared_folder(tmp_path: Path) -> None:
+    assert run.shared_folder(["-m", "launcher=ray", f"output={tmp_path}/a"]) is None
+    assert run.shared_folder(["-m", "launcher=submitit", f"output={tmp_path}/a"]) == tmp_path / "a"
+    assert (tmp_path / "a").is_dir()
     assert list((tmp_path / "four" / "claims").iterdir()) == []

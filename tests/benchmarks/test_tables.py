@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from benchmarks.rows import Asked, read_asked, write_asked
 from benchmarks.tables import differences, frame, labels, markdown, summary, table, write_tables
 
 
@@ -23,7 +24,7 @@ def row(method: str, case: int, value: float | None, seed: int = 0, **settings: 
         "group": "",
         "case": f"case-{case}",
         "cluster": f"cat-{case // 2}",
-        "variant": "one",
+        "variant": f"variant-{case}",
         "prompts": ["a cat", "a pig"],
         "edit": edit,
         "status": "done",
@@ -33,6 +34,9 @@ def row(method: str, case: int, value: float | None, seed: int = 0, **settings: 
         "batch_size": 4,
         "time": 0.0,
     }
+
+
+SHIFT = (("dds", 0), ("ids", 2))
 
 
 def some_rows() -> list[dict]:
@@ -54,6 +58,12 @@ def test_methods_are_called_by_what_they_differ_in() -> None:
         {"method": "dds", "distiller": {"guidance": 7.5}, "seed": 0},
         {"method": "dds", "distiller": {"guidance": 7.5}, "seed": 1},
         {"method": "source"},
+    ]
+    fixed = {"_target_": "a.Fixed", "iterations": 3}
+    plain = {"method": "cds", "distiller": {"noise": {"_target_": "a.Random"}}}
+    assert labels([plain, {"method": "cds", "distiller": {"noise": fixed}}]) == [
+        "cds noise=Random",
+        "cds noise=Fixed",
     ]
     assert labels(edits) == [
         "ids noise.iterations=3",
@@ -88,16 +98,77 @@ def test_what_failed_or_has_no_value_does_not_count() -> None:
     (line,) = summary(frame(rows))
     assert line["cases"] == 3 and line["metrics"]["exact_psnr"]["cases"] == 2
     header, ((*_, cell, _),) = table([line])
-    assert header[-2] == "PSNR to exact, dB" and cell == "10.0 (2 of 3)"
+    assert header[-2] == "PSNR to exact, dB ↑" and cell == "10.0 (2 of 3)"
 
 
 def test_of_an_edit_that_was_measured_anew_the_latest_counts() -> None:
     old = [row("ids", i, 1.0) for i in range(3)]
     new = [{**row("ids", i, 2.0), "key": f"anew-{i}", "time": 9.0} for i in range(2)]
     assert sorted(frame([*new, *old]).exact_psnr) == [1.0, 2.0, 2.0]
-    other = [{**each, "variant": "another"} for each in new]
-    assert sorted(frame([*other, *old]).exact_psnr) == [2.0, 2.0], "no mixture of variants"
     assert len(frame([row("ids", 0, 1.0, seed) for seed in (0, 1)])) == 2
+
+
+def test_of_a_folder_only_what_is_asked_for_counts() -> None:
+    rows = [row("ids", i, float(i)) for i in range(4)]
+    rows += [{**row("ids", i, 10.0 + i), "variant": f"large-{i}", "key": f"l{i}"} for i in range(4)]
+    small = Asked("cat_to_others", {"size": "32", "cases": "2"}, ["variant-0", "variant-1"])
+    large = Asked("cat_to_others", {"size": "64", "cases": "2"}, ["large-0", "large-3"])
+    assert sorted(frame(rows, [small]).exact_psnr) == [0, 1]
+    both = frame(rows, [small, large])
+    assert both.groupby("suite").exact_psnr.sum().to_dict() == {
+        "cat_to_others size=32": 1,
+        "cat_to_others size=64": 23,
+    }
+    assert len(frame(rows, [])) == 0
+
+
+def test_what_was_asked_for_last_is_kept_with_the_rows(tmp_path: Path) -> None:
+    for time_, cases in ((1.0, ["a"]), (3.0, ["b"]), (2.0, ["c"])):
+        write_asked(tmp_path, Asked("pie", {}, cases, "run", time_))
+    write_asked(tmp_path, Asked("cats", {}, ["d"], "run", 0.5))
+    assert read_asked(tmp_path / "nothing") is None
+    assert {asked.suite: asked.cases for asked in read_asked(tmp_path) or ()} == {
+        "cats": ["d"],
+        "pie": ["b"],
+    }
+    assert [asked.cases for asked in read_asked(tmp_path, 1.5) or ()] == [["c"], ["b"]]
+    write_asked(tmp_path, Asked("pie", {}, ["c"], "run", 4.0))
+    assert [asked.cases for asked in read_asked(tmp_path, 3.5) or ()] == [["c"]]
+
+
+def test_differences_are_of_the_cases_and_seeds_that_both_have() -> None:
+    hard = [5.0, 15.0] * 10
+    rows = [row("dds", i, value) for i, value in enumerate(hard)]
+    rows += [row("ids", i, value if value < 10 else None) for i, value in enumerate(hard)]
+    rows += [row("ids", i, value + 50, seed=1) for i, value in enumerate(hard)]
+    found = {line["metric"]: line for line in differences(frame(rows))}["exact_psnr"]
+    assert (found["mean"], found["count"], found["significant"]) == (0.0, 10, False)
+
+
+def test_kinds_have_a_line_for_all_of_them() -> None:
+    rows = [
+        {**row(m, i, float(i + s)), "group": f"kind-{i % 2}"} for m, s in SHIFT for i in range(8)
+    ]
+    lines = summary(frame(rows))
+    assert [(line["group"], line["label"], line["cases"]) for line in lines] == [
+        ("kind-0", "dds", 4),
+        ("kind-0", "ids", 4),
+        ("kind-1", "dds", 4),
+        ("kind-1", "ids", 4),
+        ("all", "dds", 8),
+        ("all", "ids", 8),
+    ]
+    assert lines[-1]["metrics"]["exact_psnr"]["mean"] == 5.5
+    assert [line["group"] for line in differences(frame(rows))[::2]] == ["kind-0", "kind-1", "all"]
+
+
+def test_small_numbers_keep_their_digits(tmp_path: Path) -> None:
+    write_tables(
+        tmp_path, frame([row(m, i, 1e-5 * (1 + i) + s) for m, s in SHIFT for i in range(10)])
+    )
+    record = json.loads((tmp_path / "summary.json").read_text())
+    assert record["summary"][0]["metrics"]["exact_psnr"]["mean"] == 5.5e-5
+    assert record["summary"][0]["metrics"]["exact_psnr"]["low"] > 0
 
 
 def test_files_are_the_same_whatever_the_order_of_the_rows(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks.menagerie.classifier import AttributeClassifier
-from benchmarks.metrics.lpips import LPIPS, load_lpips, menagerie_distance
+from benchmarks.metrics.lpips import LPIPS, MenagerieDistance, load_lpips, menagerie_distance
 from editing.errors import UserError
 
 
@@ -61,6 +61,14 @@ def test_the_menageries_distance_by_hand() -> None:
                 change = u / np.linalg.norm(u) - v / np.linalg.norm(v)
                 expected[i] += (change**2).sum() / a[0, 0].size
     assert found.tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def test_the_mean_of_the_menageries_distance() -> None:
+    x, y = pictures()
+    metric = MenagerieDistance()
+    metric.update(x, y)
+    each = menagerie_distance(metric.judge, x, y)
+    assert float(metric.compute()) == pytest.approx(float(each.mean()), rel=1e-5)
 
 
 def test_the_menageries_distance_grows_with_the_difference() -> None:

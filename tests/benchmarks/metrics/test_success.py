@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from torchvision.transforms.functional import normalize
-from transformers import ResNetConfig, ResNetForImageClassification
+from PIL import Image
+from transformers import ConvNextImageProcessor, ResNetConfig, ResNetForImageClassification
 
 from benchmarks.metrics.success import (
     CLASSES,
@@ -50,9 +51,11 @@ def test_classes_do_not_overlap() -> None:
 def test_the_rate_is_that_of_the_classifier(tmp_path: Path) -> None:
     model = resnet()
     model.save_pretrained(tmp_path)
-    images = torch.rand(5, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    seen = np.random.default_rng(0).integers(0, 256, (5, 300, 400, 3), dtype=np.uint8)
+    images = torch.from_numpy(seen).movedim(-1, 1).float() / 255
+    processor = ConvNextImageProcessor(size={"shortest_edge": 224}, crop_pct=0.875, resample=3)
+    pixels = processor([Image.fromarray(each) for each in seen], return_tensors="pt").pixel_values
     with torch.no_grad():
-        pixels = normalize(images, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
         best = int(model(pixels).logits.argmax(1)[0])
     metric = SuccessRate(str(tmp_path))
     CLASSES["wug"] = (best,)

@@ -23,7 +23,7 @@ MOVED = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_edit_changes_what_it_says(kind: str) -> None:
-    cases = MenagerieEdits(8, [kind]).cases()
+    cases = MenagerieEdits(8, [kind]).make_cases()
     for case in cases:
         assert case.group == kind
         moved = changed(case.about)
@@ -38,8 +38,8 @@ def test_an_edit_changes_what_it_says(kind: str) -> None:
 
 
 def test_splits_share_no_scene() -> None:
-    test = {case.about.source for case in MenagerieEdits(5, ["coat"]).cases()}
-    others = MenagerieEdits(5, ["coat"], "validation").cases()
+    test = {case.about.source for case in MenagerieEdits(5, ["coat"]).make_cases()}
+    others = MenagerieEdits(5, ["coat"], "validation").make_cases()
     assert test.isdisjoint(case.about.source for case in others)
 
 
@@ -57,7 +57,7 @@ def test_an_edit_is_judged_by_what_should_change_and_what_should_not(
 ) -> None:
     suite = MenagerieEdits(2, ["hat"], size=32)
     assert isinstance(suite, Suite)
-    cases = suite.cases()
+    cases = suite.make_cases()
     pictures = suite.load(cases)
     assert pictures.answer is not None
     seen = labels([case.about.answer for case in cases])
@@ -78,7 +78,7 @@ def test_an_edit_is_judged_by_what_should_change_and_what_should_not(
 
 def test_where_everything_changes_nothing_is_kept() -> None:
     suite = MenagerieEdits(1, ["place"], size=32)
-    (case,) = suite.cases()
+    (case,) = suite.make_cases()
     pictures = suite.load([case])
     (row,) = suite.measure([case], pictures, pictures.source)
     assert row["kept_psnr"] != row["kept_psnr"], "another place has another light"

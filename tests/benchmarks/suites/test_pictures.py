@@ -46,7 +46,7 @@ def listed(tmp_path: Path) -> Path:
 def test_a_list_of_pictures(listed: Path) -> None:
     suite = IP2P(src=str(listed), **SMALL)
     assert isinstance(suite, Suite)
-    cases = suite.cases()
+    cases = suite.make_cases()
     assert [case.name for case in cases] == ["wide-a_clown", "tall-a_robot", "wide-a_clown-2"]
     assert [case.size for case in cases] == [(64, 96), (96, 64), (64, 96)]
     assert cases[0].prompts == ("a man", "a clown")
@@ -57,16 +57,16 @@ def test_a_list_of_pictures(listed: Path) -> None:
 
 
 def test_another_picture_of_the_same_name_is_another_case(listed: Path) -> None:
-    before = IP2P(src=str(listed), **SMALL).cases()
+    before = IP2P(src=str(listed), **SMALL).make_cases()
     picture(listed.parent / "wide.png", seed=9)
-    after = IP2P(src=str(listed), **SMALL).cases()
+    after = IP2P(src=str(listed), **SMALL).make_cases()
     assert before[0].identity != after[0].identity and before[1].identity == after[1].identity
 
 
 def test_metrics_are_those_that_are_asked_for(listed: Path) -> None:
     names = ("clip_score", "clip_direction", "iou", "psnr", "ssim", "mse", "residual_psnr")
     suite = IP2P(src=str(listed), metrics=names, **SMALL)
-    (case, *_) = suite.cases()
+    (case, *_) = suite.make_cases()
     pictures = suite.load([case])
     (same,) = suite.measure([case], pictures, pictures.source)
     assert tuple(same) == names and same["psnr"] == same["residual_psnr"] == 100
@@ -85,7 +85,7 @@ def test_metrics_belong_to_the_identity(listed: Path) -> None:
 def test_a_list_must_say_what_the_pictures_show(listed: Path) -> None:
     listed.write_text('{"src": "wide.png", "target": "a clown"}')
     with pytest.raises(UserError, match=r"has no source for wide\.png"):
-        IP2P(src=str(listed)).cases()
+        IP2P(src=str(listed)).make_cases()
 
 
 def test_folders_of_instructpix2pix(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_folders_of_instructpix2pix(tmp_path: Path) -> None:
         picture(tmp_path / name / "123_1.jpg")
         said = {"input": f"in {name}", "edit": "do it", "output": f"out {name}"}
         (tmp_path / name / "prompt.json").write_text(json.dumps(said))
-    cases = IP2P(src=str(tmp_path), **SMALL).cases()
+    cases = IP2P(src=str(tmp_path), **SMALL).make_cases()
     assert [case.prompts for case in cases] == [("in 0001", "out 0001"), ("in 0002", "out 0002")]
     assert {case.about.name for case in cases} == {"123_0.jpg"}
 
@@ -107,14 +107,14 @@ def test_the_data_sets_own_edits_are_references(tmp_path: Path) -> None:
     small().save_pretrained(tmp_path / "dinov2")
     names = {"metrics": ("dinov2_direction",), "dinov2": str(tmp_path / "dinov2")}
     suite = IP2P(src=str(tmp_path), **names, **SMALL)
-    cases = suite.cases()
+    cases = suite.make_cases()
     pictures = suite.load(cases)
     other = suite.read(tmp_path / "0001" / "1_1.jpg").expand(2, -1, -1, -1)
     first, second = suite.measure(cases, pictures, other)
     assert first["dinov2_direction"] == pytest.approx(1)
     assert second["dinov2_direction"] != second["dinov2_direction"], "it has no reference"
     picture(tmp_path / "0001" / "1_1.jpg", seed=7)
-    again = IP2P(src=str(tmp_path), **names, **SMALL).cases()
+    again = IP2P(src=str(tmp_path), **names, **SMALL).make_cases()
     assert again[0].identity != cases[0].identity and again[1].identity == cases[1].identity
 
 
@@ -127,13 +127,13 @@ def test_a_folder_without_prompts_is_named(tmp_path: Path, contents: str | None,
         (tmp_path / "0001").mkdir()
         (tmp_path / "0001" / "prompt.json").write_text(contents)
     with pytest.raises(UserError, match=said):
-        IP2P(src=str(tmp_path)).cases()
+        IP2P(src=str(tmp_path)).make_cases()
 
 
 def test_every_cat_becomes_every_target(tmp_path: Path) -> None:
     for i in (10, 9):
         picture(tmp_path / f"cat{i}.png", seed=i)
-    cases = RealCats(src=str(tmp_path), targets=("a dog", "a pig"), **SMALL).cases()
+    cases = RealCats(src=str(tmp_path), targets=("a dog", "a pig"), **SMALL).make_cases()
     assert [case.name for case in cases] == [
         "cat10-a_dog",
         "cat10-a_pig",
@@ -177,7 +177,7 @@ def test_pie_bench_is_read_as_it_is_published(pie: Path, dino: torch.nn.Module) 
     metrics = tuple(name for name in METRICS if name.startswith("pie_") and name != "pie_lpips")
     options = {"clip": str(EMBEDDED), "dino": str(pie / "dino"), "metrics": metrics}
     suite = PieBench(src=str(pie), **options)
-    first, second = cases = suite.cases()
+    first, second = cases = suite.make_cases()
     assert (first.name, first.group, second.group) == ("000", "random", "change style")
     assert second.prompts == ("a photo of a cat", "a drawing of a cat")
     pictures = suite.load(cases)
@@ -189,7 +189,9 @@ def test_pie_bench_is_read_as_it_is_published(pie: Path, dino: torch.nn.Module) 
     expected = pie_psnr(edited[:1], pictures.source[:1], kept)
     assert one["pie_psnr"] == pytest.approx(float(expected))
     assert all(one[name] == one[name] for name in metrics)
-    assert [case.name for case in PieBench(src=str(pie), kinds=(9,), **options).cases()] == ["001"]
+    assert [case.name for case in PieBench(src=str(pie), kinds=(9,), **options).make_cases()] == [
+        "001"
+    ]
     assert len(KINDS) == 10
 
 
@@ -203,9 +205,9 @@ def test_a_broken_entry_is_named(pie: Path, change: dict, said: str) -> None:
     entries["000"] |= change
     path.write_text(json.dumps(entries))
     with pytest.raises(UserError, match=said):
-        PieBench(src=str(pie)).cases()
+        PieBench(src=str(pie)).make_cases()
 
 
 def test_a_folder_that_is_not_pie_bench_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"mapping_file\.json cannot be read: give PIE-Bench"):
-        PieBench(src=str(tmp_path)).cases()
+        PieBench(src=str(tmp_path)).make_cases()

@@ -9,6 +9,7 @@ import pytest
 from benchmarks.rows import read_rows
 from benchmarks.suites.base import Study, Suite
 from benchmarks.suites.robustness import Robustness, varied
+from editing.edit import DistillationEditor
 from editing.errors import UserError
 from tests.benchmarks.suites.conftest import settings_of
 
@@ -29,7 +30,7 @@ def test_settings_are_replaced_and_the_old_ones_stay() -> None:
 def test_methods_are_moved_and_shown_together(
     tiny_prior: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = Robustness(AXES, {"noise.iterations": {"steps": 1}}, cats=1, size=32)
+    study = Robustness(AXES, {"noise.iterations": {"steps": 1}}, cases=1, size=32)
     assert isinstance(study, Study) and not isinstance(study, Suite)
     for method in ("dds", "ids"):
         study.study(settings_of(f"method={method}", "steps=1"), tiny_prior, tmp_path)
@@ -54,11 +55,31 @@ def test_methods_are_moved_and_shown_together(
     assert "0 rows made" in capsys.readouterr().out
 
 
+def test_words_are_an_axis_too_and_what_failed_is_left_out(
+    tiny_prior: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = DistillationEditor.__call__
+
+    def fails_at_2(self: DistillationEditor, *args: Any) -> Any:
+        if self.steps == 2:
+            raise RuntimeError("no second step")
+        return whole(self, *args)
+
+    monkeypatch.setattr(DistillationEditor, "__call__", fails_at_2)
+    axes = {"noise.gradient": ["exact", "picard"], "steps": [2]}
+    study = Robustness(axes, cases=1, size=32)
+    study.study(settings_of("method=ids", "steps=1"), tiny_prior, tmp_path)
+    page = (tmp_path / "robustness.html").read_text()
+    assert "noise.gradient: exact, picard" in page and page.count("<svg") == 3
+    failed = [row for row in read_rows(tmp_path / "edits") if row["status"] == "failed"]
+    assert len(failed) == 7
+
+
 def test_what_cannot_be_moved_is_said(tiny_prior: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"suite\.axes\.steps=100 is no list of values"):
         Robustness({"steps": 100})
     with pytest.raises(UserError, match="no axis 'stesp': did you mean 'steps'"):
         Robustness({"steps": [1]}, {"stesp": {"seed": 1}})
-    study = Robustness({"noise.iterations": [1]}, cats=1, size=32)
+    study = Robustness({"noise.iterations": [1]}, cases=1, size=32)
     with pytest.raises(UserError, match=r"method=dds has none of the axes noise\.iterations"):
         study.study(settings_of("method=dds", "steps=1"), tiny_prior, tmp_path)

@@ -38,6 +38,6 @@ def test_wrong_seeds_are_refused_in_one_sentence(split: str, count: object, said
 
 
 def test_the_identity_of_a_case_is_all_of_its_scenes() -> None:
-    small, large = (CatToOthers(cats=1, size=size).cases()[0] for size in (32, 64))
+    small, large = (CatToOthers(cases=1, size=size).make_cases()[0] for size in (32, 64))
     assert small.identity != large.identity
     assert small.identity["source"] == {**small.identity["answer"], "species": "cat"}

@@ -83,6 +83,7 @@ def editor_identity(settings: Settings, prior: Any) -> dict[str, Any]:
         "schedule": settings.schedule,
         "model": prior.model_hash(),
         "files": file_digest(prior.folder, "*/*.json") if prior.folder else "",
+        "distilled_guidance": settings.distilled_guidance,
         "lora_scale": settings.lora_scale if settings.lora else 0.0,
         "dtype": str(prior.dtype).removeprefix("torch."),
         "device": prior.device.type,

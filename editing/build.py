@@ -25,6 +25,7 @@ def load_model(settings: Settings) -> Any:
         lora_scale=settings.lora_scale,
         embeddings=[settings.embedding] if settings.embedding else [],
         tuning=Tuning(**settings.tuning),
+        distilled_guidance=settings.distilled_guidance,
     )
     prior.name = settings.prior
     return prior

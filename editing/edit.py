@@ -112,7 +112,7 @@ class Editor(Protocol):
 class DistillationEditor:
     """Moves parameters along a distiller's gradient.
 
-    Non-finite numbers always stop the run; see :class:`NaNGuard`.
+    An image whose numbers are no longer finite is stopped, and the error raised in the end.
 
     Attributes:
         distiller: the method.
@@ -151,6 +151,8 @@ class DistillationEditor:
     ) -> Edit:
         """Edit a batch.
 
+        An image that is no longer finite stays as it was before, and the others go on.
+
         Args:
             sources: what ``parameters`` starts from; pictures (B, 3, H, W) in [0, 1] for latents
                 and pixels.
@@ -161,22 +163,19 @@ class DistillationEditor:
                 sources; latents are masked by how much of them is inside.
 
         Raises:
-            NonFiniteError: with the last good edit in ``last_good``.
+            NonFiniteError: at the end, if an image did not stay finite; with the edit in
+                ``last_good``.
         """
         start, prior = time.perf_counter(), self.distiller.prior
         canvas = self.parameters.start(prior, sources)
         optimizer = self.optimizer(canvas.tensors, lr=self.step_size)
-        watchers = (NaNGuard(), *self.callbacks, *callbacks)
-        records: list[dict[str, Any]] = []
+        inside = None if mask is None else [area(mask, tensor) for tensor in canvas.tensors]
+        watchers = (*self.callbacks, *callbacks)
+        history: list[tuple[Tensor, Tensor]] = []
         still = torch.zeros(len(generators), dtype=torch.bool)
         ended: list[str | None] = [None] * len(generators)
+        errors: list[NonFiniteError] = []
         with count_evaluations(prior) as evaluations:
-
-            def finish() -> Edit:
-                parameters = tuple(tensor.detach().clone() for tensor in canvas.tensors)
-                images, seconds = canvas.images(), time.perf_counter() - start
-                return Edit(images, parameters, records, evaluations, seconds, tuple(ended))
-
             for step in range(1, self.steps + 1):
                 target, source = canvas.latents(generators)
                 progress = (step - 1) / max(self.steps - 1, 1)
@@ -187,77 +186,96 @@ class DistillationEditor:
                 target.backward(drawn.gradient)
                 good = [tensor.detach().clone() for tensor in canvas.tensors]
                 optimizer.step()
-                if mask is not None:
-                    confine(canvas.tensors, good, mask)
+                if inside is not None:
+                    confine(canvas.tensors, good, inside)
+                state = Step(step, self.steps, drawn.t, drawn.gradient, prior.dtype, canvas, still)
+                bad = not_finite(state) & ~still
+                if bad.any():
+                    errors.append(explain(state, bad))
+                    ended = [str(errors[-1]) if b else e for b, e in zip(bad, ended, strict=True)]
+                    still |= bad
                 if still.any():
                     keep_rows(canvas.tensors, good, still)
-                state = Step(step, self.steps, drawn.t, drawn.gradient, prior.dtype, canvas, still)
-                try:
-                    for watcher in watchers:
-                        watcher.on_step(state)
-                except NonFiniteError as error:
-                    with torch.no_grad():
-                        for tensor, kept in zip(canvas.tensors, good, strict=True):
-                            tensor.copy_(kept)
-                    ended = [reason or str(error) for reason in ended]
-                    error.last_good = finish()
-                    raise
-                norms = torch.linalg.vector_norm(drawn.gradient.flatten(1), dim=1)
-                records.append(
-                    {"step": step, "t": drawn.t.tolist(), "gradient_norm": norms.tolist()}
+                for watcher in watchers:
+                    watcher.on_step(state)
+                history.append(
+                    (drawn.t, torch.linalg.vector_norm(drawn.gradient.flatten(1), dim=1))
                 )
                 for row in still.nonzero().flatten().tolist():
                     ended[row] = ended[row] or f"no gain at step {step} of {self.steps}"
                 if still.all():
                     break
-            return finish()
+            parameters = tuple(tensor.detach().clone() for tensor in canvas.tensors)
+            images, seconds = canvas.images(), time.perf_counter() - start
+        records = [
+            {"step": step, "t": t.tolist(), "gradient_norm": norms.tolist()}
+            for step, (t, norms) in enumerate(history, 1)
+        ]
+        edit = Edit(images, parameters, records, evaluations, seconds, tuple(ended))
+        if errors:
+            errors[0].last_good = edit
+            raise errors[0]
+        return edit
+
+
+def area(mask: Float[Tensor, "B 1 H W"], tensor: Tensor) -> Tensor | None:
+    """A mask at the size of a tensor (B, C, h, w); None for a tensor of another kind."""
+    if tensor.dim() != 4:
+        return None
+    height, width = tensor.shape[-2:]
+    return F.adaptive_avg_pool2d(mask.to(tensor), (height, width)).expand_as(tensor)
 
 
 @torch.no_grad()
 def confine(
-    tensors: Sequence[Tensor], before: Sequence[Tensor], mask: Float[Tensor, "B 1 H W"]
+    tensors: Sequence[Tensor], before: Sequence[Tensor], inside: Sequence[Tensor | None]
 ) -> None:
-    """Multiply the last step of tensors (B, C, h, w) with a mask, brought to their size.
+    """Multiply the last step of tensors with their :func:`area`.
 
     The step and not the gradient, which Adam would divide the mask out of.
     """
-    for tensor, kept in zip(tensors, before, strict=True):
-        if tensor.dim() == 4:
-            height, width = tensor.shape[-2:]
-            area = F.adaptive_avg_pool2d(mask.to(tensor), (height, width))
-            tensor.copy_(torch.lerp(kept, tensor, area.expand_as(tensor)))
+    for tensor, kept, share in zip(tensors, before, inside, strict=True):
+        if share is not None:
+            tensor.copy_(torch.lerp(kept, tensor, share))
 
 
 @torch.no_grad()
 def keep_rows(
     tensors: Sequence[Tensor], before: Sequence[Tensor], rows: Bool[Tensor, " B"]
 ) -> None:
-    """Set the rows of tensors whose dimension 0 is the image back to what they were."""
+    """Set images back to what they were; a tensor that they share, if it is all of them."""
     for tensor, kept in zip(tensors, before, strict=True):
         if len(tensor) == len(rows):
             tensor[rows.to(tensor.device)] = kept[rows.to(tensor.device)]
+        elif rows.all():
+            tensor.copy_(kept)
 
 
-class NaNGuard:
-    """Stops a run whose gradient or parameters are no longer finite."""
+def not_finite(state: Step) -> Bool[Tensor, " B"]:
+    """Which images have a gradient or a result that is not finite, on the CPU.
 
-    def on_step(self, state: Step) -> None:
-        """Raise a NonFiniteError that names step, image, t and dtype."""
-        tensors = [("gradient", state.gradient)]
-        tensors += [("result", tensor) for tensor in state.canvas.tensors]
-        for name, tensor in tensors:
-            if tensor.isfinite().all():
-                continue
-            message = f"The {name} is not finite at step {state.step} of {state.steps}"
-            if len(tensor) == len(state.t):
-                bad = (~tensor.detach().flatten(1).isfinite()).any(1).nonzero().flatten().tolist()
-                message += f", image {bad[0]} of the batch (t = {int(state.t[bad[0]])}"
-            else:
-                message += f" (t = {state.t.tolist()}"
-            raise NonFiniteError(
-                f"{message}, network in {str(state.dtype).removeprefix('torch.')}); the last good "
-                "result is kept, and a smaller guidance or step size, or dtype=fp32, may help."
-            )
+    All of them, if that is in something they share.
+    """
+    bad = ~state.gradient.isfinite().flatten(1).all(1)
+    for tensor in state.canvas.tensors:
+        finite = tensor.detach().isfinite()
+        if len(tensor) == len(bad):
+            bad = bad | ~finite.flatten(1).all(1)
+        else:
+            bad = (bad.any() | ~finite.all()).expand(len(bad))
+    return bad.cpu()
+
+
+def explain(state: Step, bad: Bool[Tensor, " B"]) -> NonFiniteError:
+    """An error that names step, the first bad image, its t, and the network's precision."""
+    row = int(bad.nonzero()[0])
+    what = "result" if state.gradient[row].isfinite().all() else "gradient"
+    dtype = str(state.dtype).removeprefix("torch.")
+    return NonFiniteError(
+        f"The {what} is not finite at step {state.step} of {state.steps}, image {row} of the batch "
+        f"(t = {int(state.t[row])}, network in {dtype}); the last good result is kept, and a "
+        "smaller guidance or step size, or dtype=fp32, may help."
+    )
 
 
 class Progress:
@@ -301,6 +319,7 @@ class Trace:
         self.steps: list[int] = []
 
     def on_step(self, state: Step) -> None:
-        if state.step % self.every == 0 or state.step == state.steps:
+        last = state.step == state.steps or bool(state.stopped.all())
+        if last or state.step % self.every == 0:
             self.frames.append(state.decode())
             self.steps.append(state.step)

@@ -55,7 +55,8 @@ def find_jobs(src: str, target: str, source: str | None) -> list[Job]:
 def read_jobs(name: str) -> list[Job]:
     """The jobs of a CSV or JSONL file, a line each: `src`, `target` and perhaps `source`.
 
-    A relative `src` is looked for beside the file; it may be a folder or a glob too.
+    A relative `src` is looked for beside the file; it may be a folder or a glob too. `target` may
+    be several in brackets, as on the command line.
 
     Raises:
         UserError: naming the line, for what is missing, unknown or no picture.
@@ -67,30 +68,47 @@ def read_jobs(name: str) -> list[Job]:
         raise UserError(f"jobs={name} cannot be read: {reason(error)}.") from error
     if path.suffix.lower() not in (".csv", ".jsonl"):
         raise UserError(f"jobs={name} is no list of jobs: give a .csv or .jsonl file.")
-    rows = _csv(text) if path.suffix.lower() == ".csv" else _jsonl(text, name)
+    rows = _csv(text, name) if path.suffix.lower() == ".csv" else _jsonl(text, name)
     jobs = []
     for line, row in rows:
         where = f"Line {line} of {name}"
         if unknown := sorted(set(row) - set(FIELDS)):
             raise UserError(f"{where} has {unknown[0]!r}: there are {', '.join(FIELDS)}.")
-        values = {key: str(value).strip() for key, value in row.items() if value is not None}
+        values = {}
+        for key, value in row.items():
+            if value is None:
+                continue
+            if not isinstance(value, str):
+                raise UserError(f"{where} has {key}={value!r}: give one text, in quotes.")
+            values[key] = value.strip()
         for key in ("src", "target"):
             if not values.get(key):
                 raise UserError(f"{where} has no {key}.")
         try:
             found = find_pictures(str(path.parent / expanded(values["src"])))
+            targets = split_targets(values["target"])
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
-        jobs += [Job(each, values["target"], values.get("source") or None) for each in found]
+        source = values.get("source") or None
+        jobs += [Job(each, target, source) for each in found for target in targets]
     if not jobs:
         raise UserError(f"jobs={name} lists no jobs.")
     return jobs
 
 
-def _csv(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    for row in reader:
-        yield reader.line_num, {str(key): value for key, value in row.items()}
+    try:
+        for row in reader:
+            if None in row:
+                raise UserError(
+                    f"Line {reader.line_num} of {name} has more fields than the first line: put "
+                    "texts with commas in double quotes."
+                )
+            yield reader.line_num, row
+    except csv.Error as error:
+        line = reader.line_num + 1  # the one after the last that was read
+        raise UserError(f"Line {line} of {name} cannot be read: {error}.") from error
 
 
 def _jsonl(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -42,13 +42,16 @@ def run_name(sources: Sequence[Path], target: str, method: str) -> str:
     return f"{slug(source)}-{slug(target)}-{slug(method)}"
 
 
-def picture_files(sources: Sequence[Path], reverse: bool = False) -> list[dict[str, str]]:
+def picture_files(
+    sources: Sequence[Path], reverse: bool = False, trace: bool = True
+) -> list[dict[str, str]]:
     """For each source, where its pictures go inside the run's folder.
 
     One source has `edited.png`, `side_by_side.png` and `trace.gif`; several have `edited/NAME.png`
-    and so on, numbered where two sources share a name.
+    and so on, numbered where two sources share a name. Without `trace` there is no animation.
     """
     kinds = PICTURES | REVERSED if reverse else PICTURES
+    kinds = {kind: suffix for kind, suffix in kinds.items() if trace or kind != "trace"}
     if len(sources) == 1:
         return [{kind: kind + suffix for kind, suffix in kinds.items()}]
     files, taken = [], set[str]()

@@ -103,7 +103,7 @@ def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> N
         size = fitting_size(settings.size, prior)
         sizes = [fitted_size(*original, size, prior.size_multiple) for original in originals]
         check_largest(sizes, prior)
-        files = results.picture_files(_file_names(jobs), settings.reverse)
+        files = results.picture_files(_file_names(jobs), settings.reverse, settings.trace)
         parts = zip(jobs, originals, sizes, files, strict=True)
         pictures = [Picture(index, *part) for index, part in enumerate(parts)]
         session = Session(settings, prior, make_editor(settings, prior), folder, start)
@@ -186,13 +186,19 @@ class Session:
         for prompt in (*targets, *sources):
             for word, hint in unknown_words(prompt, self.prior).items():
                 self.warn(f"prior={self.settings.prior} was not trained on {word!r}: {hint}")
+        errors = []
         try:
             for batch in batches(pictures, self.settings.batch_size):
-                self.edit_batch(batch)
-            self.status = "finished"
+                try:
+                    self.edit_batch(batch)
+                except NonFiniteError as error:  # the others are none the worse for it
+                    errors.append(error)
         except KeyboardInterrupt:
             self.status = "interrupted"
             raise
+        if errors:
+            raise errors[0]
+        self.status = "finished"
 
     def edit_batch(self, batch: list[Picture]) -> None:
         """Edit pictures of one size, and write what came of them."""
@@ -203,10 +209,11 @@ class Session:
         with self.timed("caption"):
             self.check_familiar(batch, images)
             self.choose_prompts(batch, images)
-        trace = Trace(every=max(1, round(self.settings.steps / FRAMES)))
+        trace = Trace(max(1, round(self.settings.steps / FRAMES))) if self.settings.trace else None
         mask = self.find_mask(batch, images)
         progress = Progress(_names(batch))
-        watchers: list[Callback] = [trace, progress, *self.watch_for_plateaus(batch, images)]
+        watchers: list[Callback] = [*self.watch_for_plateaus(batch, images), progress]
+        watchers += [trace] if trace else []
         try:
             with self.timed("edit"):
                 edit, back = self.run_editor(batch, images, watchers, mask)
@@ -293,7 +300,7 @@ class Session:
         batch: list[Picture],
         images: Float[Tensor, "B 3 H W"],
         edit: Edit,
-        trace: Trace,
+        trace: Trace | None,
         mask: Float[Tensor, "B 1 H W"] | None = None,
         back: Edit | None = None,
     ) -> None:
@@ -311,7 +318,6 @@ class Session:
             for row, picture in enumerate(batch):
                 text = results.edit_text(settings.method, picture.prompt, picture.job.target)
                 source, edited = to_image(images[row]), to_image(made[row])
-                frames = [source, *(to_image(frame[row]) for frame in trace.frames)]
                 shown = [source, edited]
                 if mask is not None:
                     shown.insert(1, preview(images[row].cpu(), mask[row]))
@@ -320,8 +326,10 @@ class Session:
                     "side_by_side": results.png(
                         side_by_side([enlarged(picture) for picture in shown]), text
                     ),
-                    "trace": results.gif([enlarged(frame) for frame in frames]),
                 }
+                if trace is not None:
+                    frames = [source, *(to_image(frame[row]) for frame in trace.frames)]
+                    contents["trace"] = results.gif([enlarged(frame) for frame in frames])
                 if back is not None:
                     contents["reconstructed"] = results.png(to_image(back.images[row]), text)
                 for kind, data in contents.items():

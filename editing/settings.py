@@ -1,7 +1,7 @@
 """The options of a run: checked one by one, with one sentence for what is wrong."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from editing.errors import UserError
+from samplers import checks
 
 MAX_SIZE = 4096  # pixels
 TARGET = 'what the picture shall show, as in target="a pig"'
@@ -27,9 +28,11 @@ class Settings:
         source: what the source shows, or None if that is to be found out.
         output: folder of the result, or None for the default.
         reverse: whether the edit is run back.
+        trace: whether an animation of the way is kept.
         overwrite: whether the result may replace an older one there.
         method: name of the method.
         distiller: its config for `hydra.utils.instantiate`, guidance included.
+        distilled_guidance: what a guidance-distilled FLUX is told, None for its own default.
         parameters: the config of what is optimised.
         optimizer: the config of how.
         schedule: the config of the step size's course.
@@ -59,9 +62,11 @@ class Settings:
     jobs: str | None
     output: str | None
     reverse: bool
+    trace: bool
     overwrite: bool
     method: str
     distiller: dict[str, Any]
+    distilled_guidance: float | None
     parameters: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
@@ -136,9 +141,11 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         source=None if cfg.source is None else utf8("source", cfg.source),
         output=_given(cfg.output),
         reverse=flag("reverse", cfg.reverse),
+        trace=flag("trace", cfg.trace),
         overwrite=flag("overwrite", cfg.overwrite),
         method=method,
         distiller={key: value for key, value in fields.items() if key not in OPTIMISATION},
+        distilled_guidance=_distilled(_mapping(cfg.prior).get("distilled_guidance")),
         parameters=_mapping(cfg.parameters),
         optimizer=optimizer,
         schedule=_mapping(cfg.schedule),
@@ -160,6 +167,10 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         mask=mask(_mapping(cfg.mask)),
         captioner=str(cfg.captioner),
     )
+
+
+def _distilled(value: Any) -> float | None:
+    return None if value is None else number("prior.distilled_guidance", value, least=0.0)
 
 
 def early_stop(fields: dict[str, Any]) -> dict[str, Any] | None:
@@ -218,27 +229,25 @@ def utf8(name: str, value: Any) -> str:
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """`value` as an integer between `least` and `most`."""
-    fits = type(value) is int and value >= least and (most is None or value <= most)
-    if not fits:
-        limit = f"of {least} or more" if most is None else f"from {least} to {most}"
-        raise UserError(f"{name}={value} cannot be used: give a whole number {limit}.")
-    return int(value)
+    """`value` as an integer between `least` and `most`; a UserError otherwise."""
+    return _checked(checks.whole, name, value, least, most)
 
 
 def number(name: str, value: Any, least: float) -> float:
-    """`value` as a finite number that is at least `least`."""
-    fits = type(value) in (int, float) and math.isfinite(value) and value >= least
-    if not fits:
-        raise UserError(f"{name}={value} cannot be used: give a number of {least} or more.")
-    return float(value)
+    """`value` as a finite number that is at least `least`; a UserError otherwise."""
+    return _checked(checks.number, name, value, least)
 
 
 def flag(name: str, value: Any) -> bool:
-    """`value` as a truth value."""
-    if not isinstance(value, bool):
-        raise UserError(f"{name}={value} cannot be used: give true or false.")
-    return value
+    """`value` as a truth value; a UserError otherwise."""
+    return _checked(checks.flag, name, value)
+
+
+def _checked(check: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return check(*arguments)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def fitting_size(size: int | None, prior: Any) -> int:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from samplers.checks import flag, number, whole
 from samplers.prior import Condition, Prior
 from samplers.random import randn
 
@@ -83,8 +84,8 @@ class FixedPointNoise:
             last iteration makes is not evaluated any more.
 
     Raises:
-        ValueError: for a negative number of iterations, an unknown distance, variable or gradient,
-            or a combination that there is not.
+        ValueError: for a number that is negative or none, an unknown distance, variable or
+            gradient, or a combination that there is not.
     """
 
     iterations: int = 3
@@ -96,8 +97,9 @@ class FixedPointNoise:
     early_stop: bool = False
 
     def __post_init__(self) -> None:
-        if type(self.iterations) is not int or self.iterations < 0:
-            raise ValueError(f"iterations must be 0 or more, got {self.iterations}")
+        whole("iterations", self.iterations, least=0)
+        number("step_size", self.step_size, least=0)
+        flag("early_stop", self.early_stop)
         if self.distance not in get_args(Distance):
             raise ValueError(f"distance must be l2, l1 or ssim, got {self.distance!r}")
         if self.variable not in get_args(Variable):
@@ -107,12 +109,8 @@ class FixedPointNoise:
             raise ValueError(f"gradient must be one of {names}, got {self.gradient!r}")
         if self.gradient != "exact" and (self.distance, self.variable) != ("l2", "z_t"):
             raise ValueError(f"gradient={self.gradient} takes distance=l2 and variable=z_t only")
-        if (
-            type(self.anderson) is not int
-            or self.anderson < 0
-            or (self.anderson and self.gradient != "picard")
-        ):
-            raise ValueError("anderson must be 0 or more, and 0 unless gradient=picard")
+        if whole("anderson", self.anderson, least=0) and self.gradient != "picard":
+            raise ValueError(f"anderson={self.anderson} cannot be used without gradient=picard")
 
     def __call__(
         self,

@@ -89,7 +89,8 @@ def save_sdxl(folder: Path, tokenizer: Any, zeros: bool = True) -> Path:
     return folder
 
 
-def save_sd3(folder: Path, tokenizer: Any, with_t5: bool = True) -> Path:
+def save_sd3(folder: Path, tokenizer: Any, with_t5: bool = True, medium: bool = False) -> Path:
+    """Of 3.5 medium the blocks attend to the picture a second time, and queries are normalised."""
     from diffusers import (
         FlowMatchEulerDiscreteScheduler,
         SD3Transformer2DModel,
@@ -110,6 +111,7 @@ def save_sd3(folder: Path, tokenizer: Any, with_t5: bool = True) -> Path:
         pooled_projection_dim=64,
         out_channels=8,
         pos_embed_max_size=16,
+        **({"dual_attention_layers": (0,), "qk_norm": "rms_norm"} if medium else {}),
     )
     StableDiffusion3Pipeline(
         transformer=transformer,

@@ -2,17 +2,18 @@
 
     python -m benchmarks.run -m suite=speed method=dds,cds,ids threads=1
 
-Per method and batch size: milliseconds per image and step; the pictures a minute that makes at the
-method's number of steps; peak memory; network evaluations per image and step; and two ratios. The
-first is to a textbook implementation (one image, one prediction at a time), timed in turns with
-ours so that it holds on a machine that does other things too. The second is to the floor: the
-operations of the method's own evaluations at the speed the machine multiplies matrices with.
+Per method and batch size: milliseconds per image and step; the pictures a minute that whole edits
+make, at the method's number of steps and with encoding and decoding; peak memory; network
+evaluations per image and step; and two ratios. The first is to a textbook implementation (one
+image, one prediction at a time), timed in turns with ours so that it holds on a machine that does
+other things too. The second is to the floor: the operations of the method's own evaluations at the
+speed the machine multiplies matrices with.
 """
 
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.harness import editor_identity
+from benchmarks.rows import digest
 from benchmarks.suites.base import several
-from benchmarks.suites.textbook import TEXTBOOK, Step
+from benchmarks.suites.textbook import TEXTBOOK, Step, is_textbook
 from editing import DistillationEditor
 from editing.build import make_editor
 from editing.priors.latent import LatentPrior
@@ -44,7 +47,7 @@ class Row:
         method: its name.
         batch: images at once.
         milliseconds: per image and step.
-        images_per_minute: at the method's number of steps.
+        images_per_minute: of whole edits, at the method's number of steps.
         mebibytes: peak memory, the model's own included.
         forward: network evaluations per image and step.
         backward: likewise.
@@ -131,7 +134,7 @@ def measure(
         guidance = editor.distiller.guidance
         return TEXTBOOK[method](Step(prior, target[:1], source[:1], one, t, e, guidance))
 
-    plain = textbook if method in TEXTBOOK else None
+    plain = textbook if is_textbook(editor.distiller) else None
     ours(), plain and plain()  # the first calls choose kernels
     reset_peak(device)
     ours()
@@ -143,11 +146,15 @@ def measure(
     with count_evaluations(prior) as counted, FlopCounterMode(display=False) as flops:
         ours()
     each = statistics.median(times) / batch
+    pictures = torch.rand(batch, 3, side * prior.vae_factor, side * prior.vae_factor)
+    one_step, generators = replace(editor, steps=1), make_generators(2, range(batch))
+    whole = seconds(lambda: one_step(pictures, prompts, generators), device) / batch
+    whole += (editor.steps - 1) * each
     return Row(
         method,
         batch,
         1000 * each,
-        60 / (each * editor.steps),
+        60 / whole,
         used,
         counted.forward / batch,
         counted.backward / batch,
@@ -176,7 +183,10 @@ class Speed:
         whole("suite.size", self.size, least=0)
 
     def study(self, settings: Settings, prior: Any, output: Path) -> None:
-        """Prints a row for every batch size, and writes all to `speed-METHOD.json`."""
+        """Prints a row for every batch size, and writes all to `speed-METHOD-….json`.
+
+        Another setting has another file.
+        """
         editor, method = make_editor(settings, prior), settings.method
         assert isinstance(editor, DistillationEditor)
         speed = matrix_speed(prior.device, prior.dtype, self.repeats)
@@ -187,11 +197,13 @@ class Speed:
         for batch in self.batches:
             rows.append(measure(method, editor, batch, self.size, speed, self.repeats))
             print(rows[-1], flush=True)
+        what = {**editor_identity(settings, prior), "tuning": settings.tuning, "size": self.size}
         record = {
+            "edit": what,
             "device": str(prior.device),
             "dtype": str(prior.dtype).removeprefix("torch."),
             "threads": threads,
             "gflops": speed / 1e9,
             "rows": [asdict(row) for row in rows],
         }
-        write(output / f"speed-{method}.json", to_json(record))
+        write(output / f"speed-{method}-{digest(what)[:8]}.json", to_json(record))

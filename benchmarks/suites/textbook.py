@@ -14,8 +14,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from editing.attention import recorded
+from editing.distillers import CDS, DDS, IDS, ScoreDistiller
 from editing.distillers.cds import as_grid, patch_nce
-from samplers.noise import posterior_mean
+from samplers.noise import FixedPointNoise, RandomNoise, posterior_mean
 from samplers.prior import Condition, Prior, PromptPair
 
 Latent = Float[Tensor, "1 C h w"]
@@ -93,6 +94,22 @@ def cds(step: Step) -> Latent:
             loss = loss + patch_nce(query[:, rows], key[:, rows], 0.07).sum()
     (pull,) = torch.autograd.grad(loss, leaf)
     return delta + 3.0 * size.numel() / 2000 * pull
+
+
+def is_textbook(distiller: ScoreDistiller) -> bool:
+    """Whether a distiller has the settings that are written down here."""
+    if isinstance(distiller, CDS):
+        return (
+            isinstance(distiller.noise, RandomNoise)
+            and (distiller.weight, distiller.temperature) == (3.0, 0.07)
+            and (distiller.patches, distiller.patch_sizes) == (256, (1, 2))
+        )
+    expected = {DDS: RandomNoise(), IDS: FixedPointNoise()}.get(type(distiller))
+    return (
+        isinstance(distiller, DDS)
+        and distiller.noise == expected
+        and distiller.source_score == "network"
+    )
 
 
 TEXTBOOK: dict[str, Callable[[Step], Latent]] = {"dds": dds, "cds": cds, "ids": ids}

@@ -1,5 +1,6 @@
 """What all score distillation methods share: drawing t, and handing a gradient to autograd."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from samplers.checks import number
 from samplers.noise import NoiseStrategy, RandomNoise
 from samplers.prior import Prior, PromptPair
 from samplers.random import make_generators
@@ -29,7 +31,7 @@ class Distillation:
 class ScoreDistiller:
     """Turns target latents, source latents and prompts into a gradient on the target latents.
 
-    A method overrides :meth:`gradient`. A distiller keeps nothing between calls.
+    A method overrides :meth:`gradient`. A distiller keeps nothing of a picture between calls.
 
     Args:
         prior: the model that is asked.
@@ -50,7 +52,7 @@ class ScoreDistiller:
         self.prior = prior
         self.noise = RandomNoise() if noise is None else noise
         self.timesteps = UniformTimesteps() if timesteps is None else timesteps
-        self.guidance = float(guidance)
+        self.guidance = number("guidance", guidance, least=-math.inf)
 
     def __call__(
         self,
@@ -62,7 +64,8 @@ class ScoreDistiller:
     ) -> Float[Tensor, ""]:
         """Scalar loss whose gradient on ``target`` is exactly the method's.
 
-        The value of the loss is half the squared norm of the gradient, summed over the images.
+        The value of the loss is half the squared norm of the gradient, summed over the images, in
+        float32 for latents of less.
 
         Args:
             target: latents of the edit, with a graph to whatever is optimised.
@@ -73,8 +76,8 @@ class ScoreDistiller:
             progress: fraction of the optimisation that is done, in [0, 1].
         """
         gradient = self.distill(target, source, prompts, generators, progress).gradient
-        surrogate = (gradient.to(target.dtype) * target).sum()
-        return surrogate - surrogate.detach() + 0.5 * gradient.to(target.dtype).square().sum()
+        surrogate = (gradient * target.to(gradient.dtype)).sum()
+        return surrogate - surrogate.detach() + 0.5 * gradient.square().sum()
 
     @torch.no_grad()
     def distill(
@@ -95,10 +98,16 @@ class ScoreDistiller:
             generators = make_generators(seed, range(len(target)))
         if len(generators) != len(target):
             raise ValueError(f"{len(target)} images need as many generators, got {len(generators)}")
-        t = self.timesteps(self.prior.num_timesteps, generators, progress).to(target.device)
+        t = self.draw_timesteps(generators, progress).to(target.device)
         target, source = widen(target.detach()), widen(source.detach())
         prompts = prompts.expand(len(target))
         return Distillation(self.gradient(target, source, prompts, t, generators), t)
+
+    def draw_timesteps(
+        self, generators: Sequence[torch.Generator], progress: float = 0.0
+    ) -> Int64[Tensor, " B"]:
+        """What the timestep sampler chooses; a method that cannot use every t overrides this."""
+        return self.timesteps(self.prior.num_timesteps, generators, progress)
 
     def draw_noise(
         self,
@@ -107,10 +116,16 @@ class ScoreDistiller:
         t: Int64[Tensor, " B"],
         generators: Sequence[torch.Generator],
     ) -> Float[Tensor, "B C h w"]:
-        """What the noise strategy chooses for the source, at the distiller's guidance."""
+        """What the noise strategy chooses for the source, at the guidance of the source's score."""
+        scale = self.source_guidance
         return self.noise(
-            self.prior, source, t, prompts.source, guidance=self.guidance, generators=generators
+            self.prior, source, t, prompts.source, guidance=scale, generators=generators
         )
+
+    @property
+    def source_guidance(self) -> float:
+        """The scale at which the method asks for the source's score."""
+        return self.guidance
 
     def gradient(
         self,

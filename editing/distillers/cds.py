@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from editing.attention import recorded
 from editing.distillers.base import ScoreDistiller
+from samplers.checks import number, whole
 from samplers.prior import Condition, Prior, PromptPair
 
 
@@ -31,7 +32,7 @@ class CDS(ScoreDistiller):
         temperature: of the contrast.
 
     Raises:
-        ValueError: for a prior that has no self-attention.
+        ValueError: for a prior that has no self-attention, or a compiled network.
     """
 
     def __init__(
@@ -48,10 +49,17 @@ class CDS(ScoreDistiller):
         if not getattr(prior, "self_attention", ()):
             raise ValueError("the prior's network has no self-attention to contrast")
         self.modules: Sequence[nn.Module] = prior.self_attention  # type: ignore[attr-defined]
-        self.weight, self.temperature = float(weight), float(temperature)
-        self.patches, self.patch_sizes = patches, tuple(patch_sizes)
-        if patches < 1 or not self.patch_sizes or min(self.patch_sizes) < 1:
-            raise ValueError("patches and patch_sizes must be 1 or more")
+        if getattr(prior.network, "_compiled_call_impl", None):  # type: ignore[attr-defined]
+            raise ValueError(
+                "cds reads attention as the network runs, which a compiled one does not allow: "
+                "leave tuning.compile=false"
+            )
+        self.weight = number("weight", weight, least=0)
+        self.temperature = number("temperature", temperature, least=1e-3)
+        self.patches = whole("patches", patches, least=1)
+        self.patch_sizes = tuple(whole("patch_sizes", side, least=1) for side in patch_sizes)
+        if not self.patch_sizes:
+            raise ValueError("patch_sizes is empty: give at least one side")
 
     def gradient(
         self,
@@ -69,7 +77,7 @@ class CDS(ScoreDistiller):
             leaf = target.detach().requires_grad_()
             z_t_target = alpha * leaf + sigma * noise
             conditional = self.prior.predict_noise(z_t_target, t, prompts.target)
-        with recorded(self.modules) as others:
+        with recorded(self.modules) as others:  # apart: nothing of this needs a graph
             rest = self.prior.predict_noise(
                 torch.cat([z_t_target.detach(), z_t, z_t]),
                 t.repeat(3),
@@ -123,8 +131,8 @@ def draw_patches(
     count: int, most: int, generators: Sequence[torch.Generator]
 ) -> Int64[Tensor, "B k"]:
     """For each image, ``most`` of ``count`` places, none twice."""
-    drawn = [torch.randperm(count, generator=generator)[:most] for generator in generators]
-    return torch.stack(drawn)
+    drawn = [torch.randperm(count, generator=g, device=g.device)[:most] for g in generators]
+    return torch.stack([places.cpu() for places in drawn])
 
 
 def patch_nce(

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from editing.distillers.base import ScoreDistiller
+from samplers.noise import FixedPointNoise
 from samplers.prior import Condition, Prior, PromptPair
 
 SourceScore = Literal["network", "fixed_point"]
@@ -23,6 +24,9 @@ class DDS(ScoreDistiller):
         prior: see :class:`ScoreDistiller`, as ``noise``, ``timesteps`` and ``guidance`` are.
         source_score: E(z_t, y) from the ``network``; or the noise itself, which it equals at the
             ``fixed_point`` that fixed-point noise looks for. That saves 2 evaluations.
+
+    Raises:
+        ValueError: for another score, or ``fixed_point`` with another noise.
     """
 
     def __init__(
@@ -31,6 +35,12 @@ class DDS(ScoreDistiller):
         super().__init__(prior, **options)
         if source_score not in get_args(SourceScore):
             raise ValueError(f"source_score must be network or fixed_point, got {source_score!r}")
+        corrected = isinstance(self.noise, FixedPointNoise) and self.noise.iterations > 0
+        if source_score == "fixed_point" and not corrected:
+            raise ValueError(
+                "source_score=fixed_point takes the noise for the source's score, which only "
+                "noise=fpr with noise.iterations of 1 or more makes it"
+            )
         self.source_score = source_score
 
     def gradient(

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from editing.distillers.base import ScoreDistiller
+from samplers.checks import number, whole
 from samplers.ddim import ddim_step
 from samplers.prior import Prior, PromptPair
 
@@ -16,8 +17,8 @@ class ISM(ScoreDistiller):
     """Gradient E(z'_t, y') - E_0(z'_s, empty) at two times s < t of one inverted trajectory.
 
     z'_s is reached by DDIM inversion without a prompt, in ``strides`` strides; what lies before
-    them is bridged by adding noise. The source serves the noise strategy only. Costs
-    ``strides`` + 3 network evaluations per image.
+    them is bridged by adding noise. The source serves the noise strategy only. Costs at most
+    ``strides`` + 3 network evaluations per image, fewer where t is small.
 
     Args:
         prior: see :class:`ScoreDistiller`, as ``noise``, ``timesteps`` and ``guidance`` are.
@@ -36,11 +37,9 @@ class ISM(ScoreDistiller):
         **options: Any,
     ) -> None:
         super().__init__(prior, **options)
-        if not (0 < stride <= 1 and 0 < interval <= 1 and strides >= 0):
-            raise ValueError("ism needs 0 < stride <= 1, 0 < interval <= 1 and strides >= 0")
-        self.stride = max(1, round(stride * prior.num_timesteps))
-        self.interval = max(1, round(interval * prior.num_timesteps))
-        self.strides = strides
+        self.stride = max(1, round(number("stride", stride, 1e-6, 1) * prior.num_timesteps))
+        self.interval = max(1, round(number("interval", interval, 1e-6, 1) * prior.num_timesteps))
+        self.strides = whole("strides", strides, least=0)
 
     def gradient(
         self,
@@ -56,7 +55,7 @@ class ISM(ScoreDistiller):
         u = (s - self.strides * self.stride).clamp(min=0)
         alpha, sigma = prior.alpha_sigma(u)
         z = alpha * target + sigma * noise
-        for _ in range(self.strides):  # LucidDreamer, Eq. 13
+        for _ in range(int((s - u).max() + self.stride - 1) // self.stride):  # LucidDreamer, Eq. 13
             later = torch.minimum(u + self.stride, s)
             z, u = ddim_step(prior, z, u, later, prior.predict_noise(z, u, null)), later
         before = prior.predict_noise(z, s, null)

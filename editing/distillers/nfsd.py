@@ -9,9 +9,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from editing.distillers.base import ScoreDistiller
+from samplers.checks import number
 from samplers.prior import Condition, Prior, PromptPair
 
-NEGATIVE = "unrealistic, blurry, low quality, out of focus, ugly, low contrast, dull, dark"
+NEGATIVE = (  # the paper's
+    "unrealistic, blurry, low quality, out of focus, ugly, low contrast, dull, dark, "
+    "low-resolution, gloomy"
+)
 
 
 class NFSD(ScoreDistiller):
@@ -38,12 +42,17 @@ class NFSD(ScoreDistiller):
         super().__init__(prior, **options)
         if not isinstance(negative, str):
             raise ValueError(f"negative must be a prompt, got {negative!r}")
-        self.negative, self.threshold = negative, float(threshold)
+        self.negative, self.threshold = negative, number("threshold", threshold, 0, 1)
 
     @cached_property
     def bad(self) -> Condition:
         """``negative``, embedded."""
         return self.prior.embed([self.negative])
+
+    @property
+    def source_guidance(self) -> float:
+        """1: the scores are unguided."""
+        return 1.0
 
     def gradient(
         self,

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from editing.distillers.dds import DDS
+from samplers.checks import whole
 from samplers.prior import Prior, PromptPair
 from samplers.timesteps import TimestepSampler, UniformTimesteps
 
@@ -38,9 +39,12 @@ class PDS(DDS):
     ) -> None:
         timesteps = UniformTimesteps(0.02, 0.98) if timesteps is None else timesteps
         super().__init__(prior, timesteps=timesteps, **options)
-        if not 2 <= levels <= prior.num_timesteps:
-            raise ValueError(f"levels must be from 2 to {prior.num_timesteps}, got {levels}")
-        self.stride = prior.num_timesteps // levels
+        self.stride = prior.num_timesteps // whole("levels", levels, 2, prior.num_timesteps)
+
+    def draw_timesteps(
+        self, generators: Sequence[torch.Generator], progress: float = 0.0
+    ) -> Int64[Tensor, " B"]:
+        return super().draw_timesteps(generators, progress).clamp(min=self.stride)
 
     def gradient(
         self,
@@ -50,7 +54,6 @@ class PDS(DDS):
         t: Int64[Tensor, " B"],
         generators: Sequence[torch.Generator],
     ) -> Float[Tensor, "B C h w"]:
-        t = t.clamp(min=self.stride)
         delta = super().gradient(target, source, prompts, t, generators)
         alpha, sigma = self.prior.alpha_sigma(t)
         before, sigma_before = self.prior.alpha_sigma(t - 1)

@@ -1,5 +1,6 @@
 """Stable score distillation (Zhu et al. 2025, "Stable Score Distillation")."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from editing.distillers.base import ScoreDistiller
+from samplers.checks import number
 from samplers.prior import Condition, Prior, PromptPair
 from samplers.timesteps import TimestepSampler, UniformTimesteps
 
@@ -40,8 +42,14 @@ class SSD(ScoreDistiller):
     ) -> None:
         timesteps = UniformTimesteps(0.02, 0.98) if timesteps is None else timesteps
         super().__init__(prior, timesteps=timesteps, **options)
-        self.trajectory, self.enhancement = float(trajectory), float(enhancement)
-        self.pull = float(pull)
+        self.trajectory = number("trajectory", trajectory, least=-math.inf)
+        self.enhancement = number("enhancement", enhancement, least=-math.inf)
+        self.pull = number("pull", pull, least=-math.inf)
+
+    @property
+    def source_guidance(self) -> float:
+        """1: the scores are unguided."""
+        return 1.0
 
     def gradient(
         self,

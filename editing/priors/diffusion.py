@@ -63,7 +63,10 @@ class DiffusionPrior(LatentPrior):
         self.prediction_type = prediction_type
         self.tokenizer = tokenizer
         self.text_encoder = frozen(text_encoder, self.device)
-        self.alphas_cumprod = alphas_cumprod.to(self.device, torch.float32)
+        # Trained to a signal of zero, a model has no clean latents at the last t: as diffusers'
+        # Euler scheduler does, a little signal is left there.
+        alphas_cumprod = alphas_cumprod.to(self.device, torch.float32)
+        self.alphas_cumprod = alphas_cumprod.clamp_min(2**-24)
         self.num_timesteps = len(alphas_cumprod)
         blocks = unet.up_blocks.named_modules()
         self.self_attention = [block for key, block in blocks if key.endswith("attn1")]

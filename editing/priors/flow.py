@@ -124,6 +124,8 @@ class FluxPrior(FlowPrior):
     ) -> None:
         super().__init__(pipeline, **options)
         self.distilled_guidance = float(distilled_guidance)
+        # FLUX.1 [schnell], which takes no guidance, was trained with shorter prompts.
+        self.most_tokens = 512 if pipeline.transformer.config.guidance_embeds else 256
 
     def run_network(
         self, z_t: Float[Tensor, "N C h w"], t: Int64[Tensor, " N"], tensors: dict[str, Tensor]
@@ -150,9 +152,11 @@ class FluxPrior(FlowPrior):
     @torch.no_grad()
     def embed(self, prompts: list[str]) -> Condition:
         """T5's hidden states, (B, tokens, width), and CLIP's pooled text."""
-        text, pooled, _ = self.pipeline.encode_prompt(list(prompts), None, device=self.device)
+        text, pooled, _ = self.pipeline.encode_prompt(
+            list(prompts), None, device=self.device, max_sequence_length=self.most_tokens
+        )
         return Condition(tuple(prompts), {"text": text, "pooled": pooled})
 
     def prompt_was_truncated(self, prompt: str) -> bool:
         """Whether T5 sees only the beginning of ``prompt``."""
-        return too_long(self.pipeline.tokenizer_2, prompt, 512)
+        return too_long(self.pipeline.tokenizer_2, prompt, self.most_tokens)

@@ -65,7 +65,9 @@ class LatentPrior(Prior):
         self.latent_channels = int(vae.config.latent_channels)
         self.vae_factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.size_multiple = self.vae_factor * patch
-        self.image_size = int(getattr(network.config, "sample_size", 128)) * self.vae_factor
+        side = getattr(network.config, "sample_size", None) or 128  # FLUX does not say
+        side = side if isinstance(side, int) else min(side)
+        self.image_size = side * self.vae_factor
 
     def predict_noise(
         self,

@@ -99,6 +99,13 @@ HUB_FILES = [
         for shard in ("", "-?????-of-?????")
     ),
 ]
+# Of a repository that has no others; their index comes with the configs.
+HUB_HALVES = [
+    f"{part}/{stem}.fp16{shard}.safetensors"
+    for part in ("unet", "transformer", "vae", "text_encoder*")
+    for stem in ("diffusion_pytorch_model", "model")
+    for shard in ("", "-?????-of-?????")
+]
 
 
 def load_prior(
@@ -110,6 +117,7 @@ def load_prior(
     lora_scale: float | int = 1.0,
     embeddings: Sequence[str | Path] = (),
     tuning: Tuning | None = None,
+    distilled_guidance: float | int | None = None,
 ) -> LatentPrior:
     """Load a text-to-image model: Stable Diffusion 1, 2, XL or 3, or FLUX.
 
@@ -123,6 +131,7 @@ def load_prior(
         lora_scale: factor of these weights.
         embeddings: safetensors files of textual inversion, each of which teaches the model a word.
         tuning: how the network runs.
+        distilled_guidance: what a guidance-distilled FLUX is told; 3.5 if left out.
 
     Raises:
         UserError: for an unknown name, device or dtype, a missing folder, a model that cannot be
@@ -146,6 +155,7 @@ def load_prior(
         if kind in ("sd", "sdxl"):
             # DDPM computes alpha-bar from the betas of any scheduler's config, zero-SNR included
             scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
+            schedule = scheduler.alphas_cumprod, scheduler.config.prediction_type
     except Exception as error:  # two libraries, a Rust reader and the file system: no common class
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"The model in {folder} cannot be read: {reason}") from error
@@ -163,7 +173,6 @@ def load_prior(
     options["adapters"] = [Path(path) for path in (lora, *embeddings) if path]
     prior: LatentPrior
     if kind == "sd":
-        schedule = scheduler.alphas_cumprod, scheduler.config.prediction_type
         prior = DiffusionPrior(
             **parts,
             alphas_cumprod=schedule[0],
@@ -172,10 +181,13 @@ def load_prior(
             **options,
         )
     elif kind == "sdxl":
-        schedule = scheduler.alphas_cumprod, scheduler.config.prediction_type
         prior = SDXLPrior(pipeline, *schedule, **options)
+    elif kind == "sd3":
+        prior = SD3Prior(pipeline, **options)
     else:
-        prior = {"sd3": SD3Prior, "flux": FluxPrior}[kind](pipeline, **options)
+        if distilled_guidance is not None:
+            options["distilled_guidance"] = distilled_guidance
+        prior = FluxPrior(pipeline, **options)
     tune(prior, tuning, device)
     return prior
 
@@ -203,12 +215,20 @@ def read_parts(folder: Path, family: Family, dtype: torch.dtype) -> dict[str, An
             folder,
             subfolder=part,
             use_safetensors=True,
+            variant=variant_of(folder / part),
             output_loading_info=True,
             **{key: dtype if half else torch.float32},
         )
         if report["missing_keys"]:
             raise ValueError(f"{part} lacks {', '.join(sorted(report['missing_keys'])[:3])}")
     return parts
+
+
+def variant_of(folder: Path) -> str | None:
+    """The variant of a part's weights: `fp16` if it has no others, `x.fp16.safetensors`."""
+    names = [path.name for path in folder.glob("*.safetensors")]
+    half = [name for name in names if ".fp16." in name]
+    return "fp16" if half and len(half) == len(names) else None
 
 
 def make_pipeline(folder: Path, family: Family, parts: dict[str, Any]) -> Any:
@@ -293,8 +313,20 @@ def download(hub_name: str) -> Path:
     """
     import huggingface_hub
 
+    def fetch(patterns: Sequence[str]) -> Path:
+        return Path(huggingface_hub.snapshot_download(hub_name, allow_patterns=list(patterns)))
+
     try:
-        return Path(huggingface_hub.snapshot_download(hub_name, allow_patterns=HUB_FILES))
+        folder = fetch(HUB_FILES)
+        networks = [folder / name for name in ("unet", "transformer")]
+        if not any(any(network.glob("*.safetensors")) for network in networks):
+            folder = fetch(HUB_HALVES)
+        return folder
+    except huggingface_hub.errors.GatedRepoError as error:
+        raise UserError(
+            f"The model {hub_name!r} asks you to accept its licence: do so at "
+            f"https://huggingface.co/{hub_name}, and log in with: hf auth login"
+        ) from error
     except Exception as error:  # HTTP library, hub and file system: no common class
         raise UserError(
             f"The model {hub_name!r} is neither a folder nor can it be downloaded from the hub "
@@ -316,6 +348,8 @@ def check_folder(folder: Path) -> str:
         ) from None
     except ValueError as error:
         raise UserError(f"{folder}/model_index.json is not JSON.") from error
+    if not isinstance(index, dict):
+        raise UserError(f"{folder}/model_index.json does not list the parts of a pipeline.")
     named = str(index.get("_class_name", "unknown"))
     if named.startswith("Flux"):
         kind = "flux"
@@ -342,7 +376,7 @@ def check_folder(folder: Path) -> str:
             f"The weights in {folder / part} are pickled, which can run code when loaded; "
             "convert them to safetensors."
             if pickled
-            else f"There are no weights in {folder / part}."
+            else f"There are no safetensors in {folder / part}: other weights are not read."
         )
     return kind
 
@@ -356,7 +390,10 @@ def check_schedule(folder: Path) -> None:
     path = folder / "scheduler" / "scheduler_config.json"
     if not path.is_file():
         return  # what is missing is named later
-    named = str(json.loads(path.read_text(encoding="utf-8")).get("_class_name", ""))
+    try:
+        named = str(json.loads(path.read_text(encoding="utf-8")).get("_class_name", ""))
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path} is not the config of a scheduler.") from error
     if named.startswith(("EDM", "FlowMatch")):
         raise UserError(
             f"{folder} has the schedule {named}: only models trained with DDPM's noise schedule, "

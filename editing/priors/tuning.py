@@ -53,18 +53,25 @@ def tune(prior: LatentPrior, tuning: Tuning, device: torch.device) -> None:
 
 
 def offload(prior: LatentPrior, device: torch.device) -> None:
-    """Only the module that was called last is on the device."""
+    """Only the module that was called last is on the device.
+
+    One that a gradient may have to go through stays there: autograd keeps its weights.
+    """
     from accelerate.hooks import ModelHook, add_hook_to_module
     from accelerate.utils import send_to_device
 
     resident: list[nn.Module] = []
+    held: list[nn.Module] = []
 
     class Alone(ModelHook):
         def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if module not in resident:
+            if module not in resident and module not in held:
                 while resident:
                     resident.pop().to("cpu")
                 resident.append(module.to(device))
+            if torch.is_grad_enabled() and module in resident:
+                resident.remove(module)
+                held.append(module)
             return send_to_device(args, device), send_to_device(kwargs, device)
 
     prior.device = device

@@ -256,11 +256,12 @@ SETTINGS = {
     "optimizer": {"_target_": "torch.optim.Adam"},
     "schedule": {"_target_": "editing.schedules.Linear"},
     "lora_scale": 0.3,
+    "distilled_guidance": 1.0,
 }
 # What an edit of a case does not depend on, or what the model's hash and files say.
 OTHERWISE = (
-    "src target source jobs output reverse overwrite guidance prior model seed size batch_size "
-    "device dtype early_stop lora embedding tuning mask captioner parent"
+    "src target source jobs output reverse trace overwrite guidance prior model seed size "
+    "batch_size device dtype early_stop lora embedding tuning mask captioner parent"
 ).split()
 
 

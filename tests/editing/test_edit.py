@@ -1,6 +1,7 @@
 """The optimisation loop: exact answers, batches, callbacks, and what happens to NaNs."""
 
 import io
+import re
 import subprocess
 import sys
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 
 import editing
 from editing.distillers import DDS, IDS, SDS, ScoreDistiller
-from editing.edit import DistillationEditor, NaNGuard, Progress, Step, Trace
+from editing.edit import DistillationEditor, Progress, Step, Trace, explain, not_finite
 from editing.errors import NonFiniteError, UserError
 from editing.parameters import Latents, Pixels
 from editing.schedules import Linear
@@ -95,27 +96,56 @@ class Spoilt(DDS):
         return gradient
 
 
-def test_a_nan_stops_the_run_and_the_last_good_result_is_kept(
-    tiny_prior: Any, images: torch.Tensor
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+def test_a_nan_ends_one_image_and_the_others_go_on(
+    tiny_prior: Any, images: torch.Tensor, optimizer: Any
 ) -> None:
     prompts = tiny_prior.pair(source="a cat", target="a pig")
-    trace = Trace(1)
+    trace, options = Trace(4), {"optimizer": optimizer, "step_size": 0.01}
     with pytest.raises(NonFiniteError) as caught:
-        DistillationEditor(Spoilt(tiny_prior), steps=9)(
+        DistillationEditor(Spoilt(tiny_prior), steps=9, **options)(
             images, prompts, make_generators(0, range(3)), [trace]
         )
-    good = DistillationEditor(DDS(tiny_prior), steps=2)(
-        images, prompts, make_generators(0, range(3))
+    whole, short = (
+        DistillationEditor(DDS(tiny_prior), steps=steps, **options)(
+            images, prompts, make_generators(0, range(3))
+        )
+        for steps in (9, 2)
     )
-    last = caught.value.last_good
-    torch.testing.assert_close(last.images, good.images)
-    torch.testing.assert_close(last.latents, good.latents)
-    assert len(last.records) == 2 and trace.steps == [1, 2]
-    said = str(caught.value)
-    assert last.stopped == (said,) * 3
+    last, said = caught.value.last_good, str(caught.value)
+    expected = whole.latents.clone()
+    expected[1] = short.latents[1]
+    torch.testing.assert_close(last.latents, expected)
+    assert len(last.records) == 9 and trace.steps == [4, 8, 9]
+    assert last.stopped == (None, said, None)
     assert isinstance(caught.value, UserError)
     assert "gradient is not finite at step 3 of 9, image 1 of the batch (t = " in said
     assert "network in float32" in said
+
+
+def test_what_images_share_ends_them_all(gaussian_prior: Any, square: torch.Tensor) -> None:
+    """As the weights of a NeRF do, of which the images are views."""
+
+    class Shared(Latents):
+        def start(self, prior: Any, sources: Any) -> Any:
+            canvas = super().start(prior, sources)
+            weight = torch.zeros(1, *canvas.source.shape[1:], dtype=canvas.source.dtype)
+            canvas.tensors = [weight.requires_grad_()]
+            canvas.latents = lambda generators: (canvas.source + weight, canvas.source)
+            canvas.images = lambda: prior.decode(canvas.source + weight.detach()).float()
+            return canvas
+
+    prompts = gaussian_prior.pair(source="a cat", target="a pig")
+    with pytest.raises(NonFiniteError) as caught:
+        DistillationEditor(Spoilt(gaussian_prior), Shared(), steps=9)(
+            square, prompts, make_generators(0, range(3))
+        )
+    short = DistillationEditor(DDS(gaussian_prior), Shared(), steps=2)(
+        square, prompts, make_generators(0, range(3))
+    )
+    last = caught.value.last_good
+    torch.testing.assert_close(last.latents, short.latents)
+    assert len(last.records) == 3 and last.stopped == (str(caught.value),) * 3
 
 
 def test_the_message_names_the_t_of_the_image(tiny_prior: Any, images: torch.Tensor) -> None:
@@ -125,8 +155,10 @@ def test_the_message_names_the_t_of_the_image(tiny_prior: Any, images: torch.Ten
         canvas.tensors[0][2] = torch.inf
     times, still = torch.tensor([11, 22, 33]), torch.zeros(3, dtype=torch.bool)
     state = Step(4, 5, times, torch.zeros_like(z), torch.float16, canvas, still)
-    with pytest.raises(NonFiniteError, match=r"result .* step 4 of 5, image 2 .*t = 33.*float16"):
-        NaNGuard().on_step(state)
+    bad = not_finite(state)
+    assert bad.tolist() == [False, False, True]
+    said = str(explain(state, bad))
+    assert re.search(r"result .* step 4 of 5, image 2 .*t = 33.*float16", said)
 
 
 def test_half_precision_that_overflows_is_caught(tiny_sd: Any, images: torch.Tensor) -> None:
@@ -145,14 +177,15 @@ def test_an_edit_in_half_precision_is_close(
     tiny_prior: Any, tiny_sd: Any, images: torch.Tensor, dtype: str, tolerance: float
 ) -> None:
     half = editing.load_prior(tiny_sd, device="cpu", dtype=dtype)
+    pictures = images.repeat(4, 1, 1, 1)  # with noises of their own: a random network is erratic
     results = []
     for prior in (tiny_prior, half):
         prompts = prior.pair(source="a cat", target="a pig")
         editor = DistillationEditor(IDS(prior), steps=3)
-        results.append(editor(images, prompts, make_generators(0, range(3))))
+        results.append(editor(pictures, prompts, make_generators(0, range(12))))
     exact, rough = results
     assert rough.latents.dtype == torch.float32
-    moved = (exact.latents - tiny_prior.encode(images)).norm()
+    moved = (exact.latents - tiny_prior.encode(pictures)).norm()
     assert (rough.latents - exact.latents).norm() < tolerance * moved
     assert (rough.images - exact.images).abs().mean() < 0.04
 
@@ -189,16 +222,6 @@ def test_progress_runs_from_0_to_1(mixture_prior: Any, square: torch.Tensor) -> 
     prompts = mixture_prior.pair(source="a cat", target="a pig")
     editor(square, prompts, make_generators(0, range(3)))
     assert seen == [0, 0.25, 0.5, 0.75, 1]
-
-
-def test_another_optimizer(mixture_prior: Any, square: torch.Tensor) -> None:
-    prompts = mixture_prior.pair(source="a cat", target="a pig")
-    editor = DistillationEditor(
-        DDS(mixture_prior), steps=1, step_size=0.1, optimizer=torch.optim.Adam
-    )
-    edit = editor(square, prompts, make_generators(0, range(3)))
-    moved = (edit.latents - mixture_prior.encode(square)).abs()
-    torch.testing.assert_close(moved, torch.full_like(moved, 0.1), atol=1e-3, rtol=0)
 
 
 def test_settings_that_make_no_sense(mixture_prior: Any) -> None:

@@ -4,10 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from editing import session
+from editing.distillers import DDS
 from editing.images import read_picture
 from tests.editing.conftest import noise_picture, result_of
 
@@ -61,6 +64,44 @@ def test_a_run_that_diverges_keeps_its_last_good_result(
     assert result["status"] == "stopped"
     assert "not finite" in result["pictures"][0]["stopped"]
     assert read_picture(tmp_path / "out" / "edited.png").size == (48, 32)
+
+
+def test_a_picture_that_diverges_takes_no_other_with_it(
+    edit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of its batch nor of the batches that follow."""
+    for name in ("a", "b", "c"):
+        noise_picture(48, 32, seed=ord(name)).save(f"{name}.png")
+    plain = edit("src=[abc].png", "method=dds", "output=plain")
+    assert plain.code == 0
+    whole = DDS.gradient
+
+    def spoilt(self: Any, target: torch.Tensor, *rest: Any) -> torch.Tensor:
+        found = whole(self, target, *rest)
+        if len(target) == 2:
+            found[0] = torch.nan
+        return found
+
+    monkeypatch.setattr(DDS, "gradient", spoilt)
+    outcome = edit("src=[abc].png", "method=dds", "output=out", "batch_size=2")
+    assert outcome.code == 2 and "image 0 of the batch" in outcome.err
+    result = result_of(tmp_path / "out")
+    assert [bool(picture["stopped"]) for picture in result["pictures"]] == [True, False, False]
+    for name in ("b", "c"):
+        made, expected = (
+            np.asarray(Image.open(tmp_path / run / "edited" / f"{name}.png"), dtype=int)
+            for run in ("out", "plain")
+        )
+        assert np.abs(made - expected).max() <= 1
+
+
+def test_no_animation_is_made_that_is_not_asked_for(
+    edit: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert edit("trace=false", "method=dds", "output=out").code == 0
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert files == {"edited.png", "side_by_side.png", "config.yaml", "result.json"}
+    assert "trace" not in result_of(tmp_path / "out")["pictures"][0]
 
 
 def test_running_out_of_memory_says_what_to_do(

@@ -80,6 +80,9 @@ def test_files_of_both_kinds_say_the_same(folder: Path) -> None:
         ("a.jsonl", '{"src": "pictures", "target": "a pig"}\n{', "Line 2 of .* is not JSON"),
         ("a.jsonl", "[1]\n", "Line 1 of .* is not an object"),
         ("a.jsonl", '{"src": "none.png", "target": "a pig"}', "Line 1 .* There is no picture"),
+        ("a.csv", "src,target\npictures,a pig, pink\n", "Line 2 .* more fields .* double quotes"),
+        ("a.csv", "src,target\npictures," + "x" * 140_000, "Line 2 of .* cannot be read: field"),
+        ("a.jsonl", '{"src": "pictures", "target": ["a pig"]}', "Line 1 .* give one text"),
         ("a.txt", "", r"give a \.csv or \.jsonl file"),
     ],
 )
@@ -87,6 +90,11 @@ def test_what_is_wrong_is_said_with_its_line(folder: Path, name: str, text: str,
     (folder / name).write_text(text)
     with pytest.raises(UserError, match=said):
         read_jobs(str(folder / name))
+
+
+def test_several_targets_in_a_line(folder: Path) -> None:
+    (folder / "a.csv").write_text('src,target\npictures/cat.png,"[a pig, a cow]"\n')
+    assert [job.target for job in read_jobs(str(folder / "a.csv"))] == ["a pig", "a cow"]
 
 
 def test_a_file_that_is_not_there() -> None:

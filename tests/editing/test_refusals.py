@@ -1,5 +1,8 @@
 """Bad input on the command line: one clear sentence, exit code 2, nothing written."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +90,57 @@ def test_bad_input_is_one_sentence(
     assert outcome.err.count("\n") == 1
     assert outcome.out == ""
     assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
+UNCHECKED = """
+import sys
+from editing.run import main
+for words in {words}:
+    print(main([*words, *sys.argv[1:]]), flush=True)
+"""
+METHOD_OPTIONS = {
+    ("noise=fpr", "noise.step_size=abc"): "step_size=abc cannot be used",
+    ("noise=fpr", "noise.step_size=-1"): "step_size=-1 cannot be used",
+    ("noise=fpr", "noise.iterations=2.5"): "iterations=2.5 cannot be used",
+    ("noise=fpr", "noise.early_stop=perhaps"): "early_stop=perhaps cannot be used",
+    ("noise=fpr", "noise.anderson=2"): "anderson=2 cannot be used without gradient=picard",
+    ("method=ism", "method.strides=2.5"): "strides=2.5 cannot be used",
+    ("method=ism", "method.stride=2"): "stride=2 cannot be used",
+    ("method=pds", "method.levels=500.5"): "levels=500.5 cannot be used",
+    ("method=cds", "method.patches=2.5"): "patches=2.5 cannot be used",
+    ("method=cds", "method.patch_sizes=[1.5]"): "patch_sizes=1.5 cannot be used",
+    ("method=cds", "method.patch_sizes=[]"): "patch_sizes is empty",
+    ("method=drfs", "method.growing=perhaps"): "growing=perhaps cannot be used",
+    ("method=drfs", "method.shift=-3"): "shift=-3 cannot be used",
+    ("method=nfsd", "method.threshold=abc"): "threshold=abc cannot be used",
+    ("method=sds", "method.weight=snr"): "weight",
+    ("method=dds", "method.source_score=fixed_point"): "source_score=fixed_point takes the noise",
+    ("timesteps.low=0.9",): "timesteps need 0 <= low < high <= 1",
+}
+
+
+def test_options_of_methods_are_refused_without_a_type_checker(
+    tmp_path: Path, tiny_sd: Path
+) -> None:
+    """The tests check the types of arguments; a user's process does not."""
+    Image.effect_noise((32, 32), 64).convert("RGB").save(tmp_path / "cat.png")
+    program = UNCHECKED.format(words=[list(words) for words in METHOD_OPTIONS])
+    plain = ["src=cat.png", "target=a pig", "source=a cat", "steps=1", f"prior={tiny_sd}"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *plain],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.stdout.split() == ["2"] * len(METHOD_OPTIONS), done.stderr
+    sentences = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    for sentence, said in zip(sentences, METHOD_OPTIONS.values(), strict=True):
+        assert said in sentence
+    assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.parametrize("key", ["src", "target"])

@@ -301,7 +301,7 @@ def test_an_early_stop_does_not_depend_on_the_batch(mixture_prior: Any) -> None:
     ("options", "said"),
     [
         ({"gradient": "picard", "distance": "l1"}, "takes distance=l2 and variable=z_t only"),
-        ({"anderson": 2}, "0 unless gradient=picard"),
+        ({"anderson": 2}, "without gradient=picard"),
     ],
 )
 def test_what_does_not_go_together_is_refused(options: dict[str, Any], said: str) -> None:

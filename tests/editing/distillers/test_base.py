@@ -207,3 +207,19 @@ def test_the_base_alone_is_no_method(mixture_prior: Any) -> None:
     z, prompts = latents(mixture_prior, 1, 1), mixture_prior.pair(source="a cat", target="a pig")
     with pytest.raises(NotImplementedError):
         ScoreDistiller(mixture_prior).distill(z, z, prompts)
+
+
+def test_the_loss_of_half_precision_latents_does_not_overflow(gaussian_prior: Any) -> None:
+    """A gradient of norm 1000 has a loss beyond the largest float16."""
+    target = torch.full((1, 3, 4, 6), 30.0, dtype=torch.float16, requires_grad=True)
+    prompts = gaussian_prior.pair(source="a cat", target="a pig")
+    distiller = DDS(gaussian_prior, guidance=1000.0)
+    generators = make_generators(0, [0])
+    expected = distiller.distill(target, 0 * target, prompts, generators).gradient
+    loss = distiller(target, 0 * target, prompts, make_generators(0, [0]))
+    value = float(loss.detach())
+    assert value == pytest.approx(0.5 * float(expected.square().sum()), rel=1e-5)
+    assert value > 65504
+    loss.backward()
+    assert target.grad is not None
+    torch.testing.assert_close(target.grad, expected.half())

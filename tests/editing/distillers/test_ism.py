@@ -60,5 +60,5 @@ def test_an_image_does_not_depend_on_its_batch(mixture_prior: Any) -> None:
 
 
 def test_a_wrong_interval_is_refused(mixture_prior: Any) -> None:
-    with pytest.raises(ValueError, match="0 < interval <= 1"):
+    with pytest.raises(ValueError, match="interval=0 cannot be used"):
         ISM(mixture_prior, interval=0)

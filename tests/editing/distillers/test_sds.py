@@ -70,5 +70,5 @@ def test_the_corrected_noise_comes_from_the_source(gaussian_prior: Any) -> None:
 
 
 def test_unknown_weight(gaussian_prior: Any) -> None:
-    with pytest.raises((ValueError, TypeError)):  # a TypeError where types are checked
+    with pytest.raises((ValueError, TypeError)):  # see test_refusals for the ValueError alone
         SDS(gaussian_prior, weight="snr")  # type: ignore[arg-type]

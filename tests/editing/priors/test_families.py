@@ -12,6 +12,7 @@ import torch
 import editing
 from editing.errors import UserError
 from editing.priors import load_prior
+from editing.priors.flow import FluxPrior
 from editing.priors.load import FAMILIES, check_folder
 from editing.settings import check_largest
 from samplers.noise import FixedPointNoise
@@ -24,6 +25,7 @@ KINDS: dict[str, tuple[Callable[..., Path], dict[str, Any]]] = {
     "sdxl without zeros": (save_sdxl, {"zeros": False}),
     "sd3": (save_sd3, {}),
     "sd3 without t5": (save_sd3, {"with_t5": False}),
+    "sd35": (save_sd3, {"medium": True}),
     "flux": (save_flux, {}),
     "flux undistilled": (save_flux, {"distilled": False}),
 }
@@ -158,6 +160,14 @@ def test_every_method_works(prior: Any, method: str) -> None:
     torch.testing.assert_close(together[1:], alone, atol=2e-3 * scale, rtol=2e-3)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("model", ["tiny_prior", "tiny_prior_v"])
+def test_every_method_works_on_stable_diffusion_1_and_2(
+    request: pytest.FixtureRequest, model: str, method: str
+) -> None:
+    test_every_method_works(request.getfixturevalue(model), method)
+
+
 @torch.no_grad()
 def test_pictures_go_through_the_vae_and_back(prior: Any, images: torch.Tensor) -> None:
     pipeline, z = pipeline_of(prior), prior.encode(images)
@@ -182,6 +192,9 @@ def test_half_precision(prior: Any) -> None:
 
 def test_long_prompts_are_noticed(prior: Any) -> None:
     assert not prior.prompt_was_truncated("a cat")
+    if isinstance(prior, FluxPrior):  # [schnell], which takes no guidance, reads less
+        distilled = prior.network.config.guidance_embeds
+        assert prior.embed(["a cat"]).tensors["text"].shape[1] == (512 if distilled else 256)
     assert prior.prompt_was_truncated("a cat " * 300)
 
 
@@ -227,6 +240,22 @@ def test_a_transformer_that_takes_a_further_picture_is_refused(tmp_path: Path) -
         folder = save_flux(tmp_path / "tiny", tiny_tokenizer(16), in_channels=64)
     with pytest.raises(UserError, match="takes 64 channels, its VAE makes 8 \\(32 per token\\)"):
         load_prior(folder, device="cpu")
+
+
+def test_what_a_distilled_network_is_told_is_an_option(tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        folder = save_flux(tmp_path / "tiny", tiny_tokenizer(16))
+    z_t, t = (
+        torch.randn(1, 8, 8, 8, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([300]),
+    )
+    low, high, usual, said = (
+        prior.predict_noise(z_t, t, prior.embed(["a cat"])).detach()
+        for prior in (
+            load_prior(folder, device="cpu", distilled_guidance=g) for g in (1.0, 8.0, None, 3.5)
+        )
+    )
+    assert (low - high).abs().max() > 1e-4 and torch.equal(usual, said)
 
 
 @pytest.mark.parametrize("name", ["EDMEulerScheduler", "FlowMatchEulerDiscreteScheduler"])

@@ -1,11 +1,13 @@
 import json
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from editing.distillers import DRFS
 from editing.errors import UserError
 from editing.priors.load import (
     find_folder,
@@ -14,6 +16,7 @@ from editing.priors.load import (
     resolve_device,
     resolve_dtype,
 )
+from samplers.random import make_generators
 
 
 @pytest.fixture
@@ -64,6 +67,74 @@ def test_a_name_leads_to_the_hub(monkeypatch: pytest.MonkeyPatch, tiny_sd: Path)
     assert taken == [*repository[:4], *repository[6:8]]
 
 
+def test_a_repository_of_halves_is_read_as_such(
+    monkeypatch: pytest.MonkeyPatch, tiny_sd: Path, tmp_path: Path
+) -> None:
+    """The first download finds no weights, the second asks for the fp16 variant."""
+    shutil.copytree(tiny_sd, tmp_path / "hub")
+    for path in (tmp_path / "hub").glob("*/*.safetensors"):
+        path.rename(path.with_suffix(".fp16.safetensors"))
+    asked = []
+
+    def download(name: str, allow_patterns: list[str]) -> str:
+        asked.append(allow_patterns)
+        return str(tmp_path / ("hub" if len(asked) == 2 else "nothing"))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    found, plain = load_prior("owner/halves", device="cpu"), load_prior(tiny_sd, device="cpu")
+    assert len(asked) == 2 and all(".fp16" in name for name in asked[1])
+    for name, tensor in plain.network.state_dict().items():
+        assert torch.equal(found.network.state_dict()[name], tensor)
+    assert fnmatch("unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors", asked[1][1])
+
+
+def test_a_licence_that_was_not_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.errors import GatedRepoError
+
+    def download(name: str, allow_patterns: list[str]) -> str:
+        raise GatedRepoError.__new__(GatedRepoError)  # it is made of a response of some library
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(UserError, match=r"licence: do so at https://.*hf auth login"):
+        load_prior("sd3")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("scheduler/scheduler_config.json", "{", "is not the config of a scheduler"),
+        ("scheduler/scheduler_config.json", "[]", "is not the config of a scheduler"),
+        ("model_index.json", "[]", "does not list the parts of a pipeline"),
+    ],
+)
+def test_damaged_configs(broken: Path, file: str, text: str, said: str) -> None:
+    (broken / file).write_text(text)
+    with pytest.raises(UserError, match=said):
+        load_prior(broken, device="cpu")
+
+
+@pytest.mark.parametrize(("said", "side"), [(None, 128), ([8, 16], 8)])
+def test_a_network_that_says_its_size_in_another_way(broken: Path, said: Any, side: int) -> None:
+    config = broken / "unet" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"sample_size": said}))
+    prior = load_prior(broken, device="cpu")
+    assert prior.image_size == side * prior.vae_factor
+
+
+def test_a_signal_of_zero_leaves_a_little(broken: Path) -> None:
+    """Zero-terminal-SNR schedules (Lin et al. 2024): no division by zero at the last t."""
+    config = broken / "scheduler" / "scheduler_config.json"
+    entries = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
+    config.write_text(json.dumps(json.loads(config.read_text()) | entries))
+    prior = load_prior(broken, device="cpu")
+    alpha, sigma = prior.alpha_sigma(torch.tensor([999]))
+    assert float(alpha) == 2**-12 and float(sigma) == pytest.approx(1, abs=1e-6)
+    z = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    prompts = prior.pair(source="a cat", target="a pig")
+    found = DRFS(prior).distill(z, z, prompts, make_generators(0, [0]), 0.0)
+    assert int(found.t) == 999 and found.gradient.isfinite().all()
+
+
 def test_models_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def download(name: str, allow_patterns: list[str]) -> str:
         raise ConnectionError("no network")
@@ -108,7 +179,7 @@ def test_pickled_and_missing_weights(broken: Path, part: str) -> None:
     with pytest.raises(UserError, match=f"{part} are pickled.*convert them to safetensors"):
         load_prior(broken)
     weights.with_suffix(".bin").unlink()
-    with pytest.raises(UserError, match=f"There are no weights in .*{part}"):
+    with pytest.raises(UserError, match=f"There are no safetensors in .*{part}"):
         load_prior(broken)
 
 

@@ -49,24 +49,58 @@ def test_the_options_reach_the_network(tiny_sd: Path) -> None:
     assert all(hasattr(module, "_hf_hook") for module in modules(prior))
 
 
+class Part(torch.nn.Module):
+    """A module that remembers where it is."""
+
+    at = "cpu"
+
+    def to(self, device: Any) -> Any:
+        self.at = str(device)
+        return self
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
 def test_only_the_module_that_was_called_last_is_on_the_device() -> None:
-    class Part(torch.nn.Module):
-        at = "cpu"
-
-        def to(self, device: Any) -> Any:
-            self.at = str(device)
-            return self
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x
-
     text, vae, network = Part(), Part(), Part()
     prior = Mock(spec=LatentPrior, text_encoder=text, vae=vae, network=network)
     offload(prior, torch.device("meta"))
     for called in (text, vae, text, network, network, vae):
-        assert called(torch.zeros(1)).device.type == "meta"
+        with torch.no_grad():
+            assert called(torch.zeros(1)).device.type == "meta"
         assert {part.at for part in (text, vae, network) if part is not called} == {"cpu"}
         assert called.at == "meta"
+
+
+def test_what_a_gradient_goes_through_stays_on_the_device() -> None:
+    """Pixels: the VAE's graph must outlive the network's call."""
+    text, vae, network = Part(), Part(), Part()
+    prior = Mock(spec=LatentPrior, text_encoder=text, vae=vae, network=network)
+    offload(prior, torch.device("meta"))
+    with torch.no_grad():
+        text(torch.zeros(1))
+    vae(torch.zeros(1))
+    with torch.no_grad():
+        network(torch.zeros(1))
+        assert (text.at, vae.at, network.at) == ("cpu", "meta", "meta")
+        text(torch.zeros(1))
+    assert (text.at, vae.at, network.at) == ("meta", "meta", "cpu")
+
+
+def test_a_compiled_network_and_cds_are_told_apart(tiny_sd: Path) -> None:
+    prior = load_prior(tiny_sd, device="cpu")
+    prior.network.compile(backend="eager")
+    with pytest.raises(ValueError, match=r"leave tuning\.compile=false"):
+        CDS(prior)
+    z = torch.zeros(1, 4, 8, 8)
+    prompts = prior.pair(source="a cat", target="a pig")
+    plain = load_prior(tiny_sd, device="cpu")
+    found, expected = (
+        IDS(p).distill(z + 0.1, z, prompts, make_generators(0, [0])).gradient
+        for p in (prior, plain)
+    )
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_transformer_has_no_sliced_attention(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ METHOD_OPTIONS = {
     ("method=nfsd", "method.threshold=abc"): "threshold=abc cannot be used",
     ("method=sds", "method.weight=snr"): "weight",
     ("method=dds", "method.source_score=fixed_point"): "source_score=fixed_point takes the noise",
-    ("timesteps.low=0.9",): "timesteps need 0 <= low < high <= 1",
+    ("timesteps.low=0.97",): "timesteps need 0 <= low < high <= 1",
 }
 
 

@@ -10,6 +10,7 @@ import base64
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from benchmarks.rows import picture_path, read_asked, read_rows
 from benchmarks.suites.base import EDITS, REFERENCES
 from benchmarks.tables import differences, frame, metrics_of, parts, summary, table
 from editing.errors import UserError
+from editing.images import read_picture
 from editing.results import software, write
 
+SHOWN = 256  # pixels: the longer side of a picture in the page, at most
 # What an edit keeps, what it shall reach: the axes of the trade-off, as far as a suite has them.
 KEPT = ("background_psnr", "kept_psnr", "kept", "pie_psnr", "residual_psnr", "psnr", "iou")
 REACHED = (
@@ -163,10 +166,17 @@ def _gallery(run: Path, data: pd.DataFrame, cases: int) -> list[dict[str, Any]]:
 
 
 def _data_uri(path: Path) -> str:
-    """A picture inside the page; an empty one if the file is gone."""
+    """A picture inside the page, large ones smaller; an empty one if the file is gone."""
     if not path.exists():
         return "data:,"
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    data, kind = path.read_bytes(), "png"
+    picture = read_picture(path)
+    if max(picture.size) > SHOWN:
+        picture.thumbnail((SHOWN, SHOWN))
+        small = BytesIO()
+        picture.save(small, "webp", quality=90)
+        data, kind = small.getvalue(), "webp"
+    return f"data:image/{kind};base64," + base64.b64encode(data).decode()
 
 
 if __name__ == "__main__":

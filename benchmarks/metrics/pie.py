@@ -21,9 +21,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from benchmarks.metrics.base import MeanOverImages
+from benchmarks.metrics.clip import ClipScore, clip_score
 from benchmarks.metrics.lpips import LPIPS
 from benchmarks.metrics.psnr import mse, psnr
 from benchmarks.metrics.structure import StructureDistance
+from editing.plateau import ImagesAndTexts
 
 
 def pie_mask(runs: Sequence[int], size: int = 512) -> Bool[Tensor, "size size"]:
@@ -93,6 +96,48 @@ def pie_ssim(
     found = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
     assert isinstance(found, Tensor)
     return _or_nothing(found, kept)
+
+
+@torch.no_grad()
+def pie_clip_score(
+    model: ImagesAndTexts,
+    images: Float[Tensor, "B 3 H W"],
+    texts: Sequence[str],
+    edited: Bool[Tensor, "B 1 H W"],
+) -> Float[Tensor, " B"]:
+    """CLIP score of the edited region, everything else set to 0; NaN where nothing is edited."""
+    cut = model.embed_images(images * edited)
+    return _or_nothing(clip_score(cut, model.embed_texts(list(texts))), edited)
+
+
+class PiePSNR(MeanOverImages):
+    """Mean of :func:`pie_psnr`."""
+
+    def values(self, x: Tensor, y: Tensor, kept: Tensor | None = None) -> Tensor:
+        return pie_psnr(x, y, kept)
+
+
+class PieMSE(MeanOverImages):
+    """Mean of :func:`pie_mse`."""
+
+    def values(self, x: Tensor, y: Tensor, kept: Tensor | None = None) -> Tensor:
+        return pie_mse(x, y, kept)
+
+
+class PieSSIM(MeanOverImages):
+    """Mean of :func:`pie_ssim`."""
+
+    def values(self, x: Tensor, y: Tensor, kept: Tensor | None = None) -> Tensor:
+        return pie_ssim(x, y, kept)
+
+
+class PieClipScore(ClipScore):
+    """Mean of :func:`pie_clip_score`."""
+
+    def values(  # type: ignore[override]
+        self, images: Tensor, texts: Sequence[str], edited: Tensor
+    ) -> Tensor:
+        return pie_clip_score(self.model, images, texts, edited)
 
 
 class PieLPIPS(LPIPS):

@@ -19,6 +19,7 @@ from benchmarks.metrics.lpips import FILES, LPIPS
 from benchmarks.metrics.pie import (
     PieLPIPS,
     PieStructureDistance,
+    pie_clip_score,
     pie_mse,
     pie_psnr,
     pie_ssim,
@@ -151,10 +152,7 @@ def _pie_score(judges: Judges, b: Batch) -> Tensor:
     """Of the edited region alone, the rest set to 0; NaN where there is none."""
     if b.kept is None:
         return torch.full((len(b.source),), torch.nan, device=b.source.device)
-    edited = ~b.kept
-    clip = judges.clip
-    found = clip_score(clip.embed_images(b.edited * edited), clip.embed_texts(list(b.after)))
-    return torch.where(edited.flatten(1).any(1), found, torch.nan)
+    return pie_clip_score(judges.clip, b.edited, b.after, ~b.kept)
 
 
 def _overlap(judges: Judges, b: Batch) -> Tensor:

@@ -1,9 +1,11 @@
 """The page, as text and in a browser."""
 
+import base64
 import os
 import re
 import shutil
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,17 @@ def test_the_page_needs_nothing_from_elsewhere(run: Path) -> None:
     assert page.count("data:image/png") == 23 and page.count('class="case"') == 6
     assert "&lt;b&gt;no&lt;/b&gt; memory" in page and "<b>no</b>" not in page
     assert page.count("<svg") == 2, "species, and PSNR to the exact answer, against the background"
+
+
+def test_large_pictures_are_shown_smaller(tmp_path: Path) -> None:
+    made = row("dds", 0, 20.0)
+    path = picture_path(tmp_path, "a" * 32)
+    path.parent.mkdir(parents=True)
+    Image.effect_noise((1024, 512), 64).convert("RGB").save(path)
+    write_row(tmp_path, "a" * 32, {**made, "picture": "a" * 32})
+    (data,) = re.findall(r"data:image/webp;base64,([\w+/=]+)", report([tmp_path]))
+    shown = Image.open(BytesIO(base64.b64decode(data)))
+    assert shown.size == (256, 128) and len(data) < path.stat().st_size / 10
 
 
 def test_as_many_cases_as_are_asked_for(run: Path) -> None:

@@ -8,8 +8,13 @@ from skimage.metrics import peak_signal_noise_ratio
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 from benchmarks.metrics.pie import (
+    PieClipScore,
     PieLPIPS,
+    PieMSE,
+    PiePSNR,
+    PieSSIM,
     PieStructureDistance,
+    pie_clip_score,
     pie_mask,
     pie_mse,
     pie_prompt,
@@ -79,6 +84,43 @@ def test_nothing_left_has_no_value() -> None:
     with torch.no_grad():
         cut = (x * kept)[1:] * 2 - 1, (y * kept)[1:] * 2 - 1
         assert metric.compute() == pytest.approx(float(metric.network(*cut)))
+
+
+class Brightness:
+    """Stands in for CLIP: how bright a picture is, and a text that means bright."""
+
+    def embed_images(self, images: torch.Tensor) -> torch.Tensor:
+        bright = images.mean((1, 2, 3))
+        return torch.nn.functional.normalize(torch.stack([bright, torch.ones_like(bright)], 1))
+
+    def embed_texts(self, texts: list[str]) -> torch.Tensor:
+        return torch.tensor([[1.0, 0.0]]).expand(len(texts), -1)
+
+
+def test_the_edited_region_alone_is_compared_with_the_text() -> None:
+    x, _, kept = pictures()
+    edited = ~kept
+    edited[1] = False
+    found = pie_clip_score(Brightness(), x, ["white"] * 2, edited)
+    bright = float((x[0] * edited[0]).mean())
+    assert float(found[0]) == pytest.approx(100 * bright / (1 + bright**2) ** 0.5, rel=1e-5)
+    assert found[1].isnan()
+
+
+def test_metrics_are_means_over_the_pictures_that_have_a_value() -> None:
+    x, y, kept = pictures()
+    kept[0] = False
+    pairs = ((PiePSNR, pie_psnr), (PieMSE, pie_mse), (PieSSIM, pie_ssim))
+    for kind, measure in pairs:
+        metric = kind()
+        metric.update(x, y, kept)
+        metric.update(x, y)
+        each = torch.cat([measure(x, y, kept), measure(x, y)])
+        assert float(metric.compute()) == pytest.approx(float(each.nanmean()), rel=1e-5)
+    score = PieClipScore(Brightness())
+    score.update(x, ["white"] * 2, ~kept)
+    each = pie_clip_score(Brightness(), x, ["white"] * 2, ~kept)
+    assert float(score.compute()) == pytest.approx(float(each.mean()), rel=1e-5)
 
 
 def test_the_structure_distance_gets_values_to_255(dino: torch.nn.Module) -> None:  # noqa: F811

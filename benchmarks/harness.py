@@ -154,8 +154,12 @@ class Harness:
         waiting = list(batches(self.cases, self.batch_size))
         with tqdm(desc=bar, total=len(self.cases), unit="edit", disable=bar is None) as progress:
             while waiting:
-                left = [batch for batch in waiting if not self._done(batch, keys, what, make)]
-                progress.update(sum(map(len, waiting)) - sum(map(len, left)))
+                left = []
+                for batch in waiting:
+                    if self._done(batch, keys, what, make):
+                        progress.update(len(batch))
+                    else:
+                        left.append(batch)
                 waiting = left
                 if waiting:
                     time.sleep(POLL)

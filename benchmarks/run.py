@@ -260,8 +260,9 @@ def _launcher(word: str) -> str:
         return word
     if value not in LAUNCHERS:
         raise UserError(f"There is no launcher {value!r}: {suggestion(value, LAUNCHERS)}")
-    if value != "local" and not _installed(PLUGIN.format(value.partition("_")[0])):
-        raise UserError(f"launcher={value} is not installed: pip install hydra-{value}-launcher")
+    package = value.partition("_")[0]
+    if value != "local" and not _installed(PLUGIN.format(package)):
+        raise UserError(f"launcher={value} is not installed: pip install hydra-{package}-launcher")
     return f"hydra/launcher={LAUNCHERS[value]}"
 
 

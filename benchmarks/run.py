@@ -34,8 +34,13 @@ if TYPE_CHECKING:
 
 CONFIG = "benchmark"
 GROUPS = {"suite": "what is edited and measured (default: cat_to_others)"} | EDITING_GROUPS
-LAUNCHERS = {"local": "basic", "joblib": "joblib", "submitit": "submitit_slurm", "ray": "ray"}
-LAUNCHERS["submitit_local"] = "submitit_local"  # without a cluster, to try it out
+LAUNCHERS = {
+    "local": "basic",
+    "joblib": "joblib",
+    "submitit": "submitit_slurm",
+    "submitit_local": "submitit_local",  # without a cluster, to try it out
+    "ray": "ray",
+}
 PLUGIN = "hydra_plugins.hydra_{}_launcher"  # that brings one, by the word before a "_"
 EXAMPLES = """\
 examples:

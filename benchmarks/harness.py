@@ -274,7 +274,13 @@ class Harness:
             return
         pictures = self.suite.load(batch)
         start = time.perf_counter()
-        made = make(batch, pictures)
+        broken: NonFiniteError | None = None
+        try:
+            made = make(batch, pictures)
+        except NonFiniteError as error:
+            broken, made = error, error.last_good
+            if made is None:
+                raise
         self.tally.seconds["edit"] += time.perf_counter() - start
         assert made is not None, "asked for exact answers that there are not"
         cost: dict[str, Any] = {"batch_size": len(batch)}
@@ -282,8 +288,12 @@ class Harness:
             each = {name: count / len(batch) for name, count in vars(made.evaluations).items()}
             cost |= {"seconds": made.seconds / len(batch), "evaluations": each}
         images = shown(made.images if isinstance(made, Edit) else made)
-        for case, image in zip(batch, images, strict=True):
-            write_edit(self.output, self._picture(case, what), png(image), cost)
+        ended = made.stopped if isinstance(made, Edit) and made.stopped else (None,) * len(batch)
+        for case, image, reason in zip(batch, images, ended, strict=True):
+            if reason is None or "not finite" not in reason:
+                write_edit(self.output, self._picture(case, what), png(image), cost)
+        if broken:  # the others are kept, this one is tried alone
+            raise broken
 
     def _about(self, case: Case, what: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -298,6 +308,21 @@ class Harness:
             "revision": self.revision,
             "time": time.time(),
         }
+
+
+def check_sizes(cases: Sequence[Case], prior: Any) -> None:
+    """Refuses pictures that the prior cannot take.
+
+    Raises:
+        UserError: naming the first.
+    """
+    multiple = prior.size_multiple
+    for case in cases:
+        if any(side % multiple for side in case.size):
+            raise UserError(
+                f"The picture of {case.name} has {case.size[1]} x {case.size[0]} pixels, and "
+                f"prior={prior.name} takes multiples of {multiple}."
+            )
 
 
 def batches(cases: Sequence[Case], size: int) -> Iterator[list[Case]]:

@@ -4,12 +4,13 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib import resources
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -28,9 +29,6 @@ from editing.paths import expanded
 from editing.prompts import hydra_words
 from editing.run import GROUPS as EDITING_GROUPS
 from editing.settings import Settings, read_settings, suggestion, whole
-
-if TYPE_CHECKING:
-    from benchmarks.suites.base import Case
 
 CONFIG = "benchmark"
 GROUPS = {"suite": "what is edited and measured (default: cat_to_others)"} | EDITING_GROUPS
@@ -68,13 +66,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             launch(_with_launcher(words), job, CONFIG, shared_folder(words))
         except KeyboardInterrupt:
-            finish(words, started)
+            with suppress(Exception):
+                finish(words, started)
             kept = (
                 "Interrupted; what was finished is kept, and the same command goes on from there."
             )
             raise KeyboardInterrupt(kept) from None
         except Exception:
-            finish(words, started)
+            with suppress(Exception):  # what is wrong comes first
+                finish(words, started)
             raise
         return finish(words, started)
 
@@ -97,7 +97,7 @@ def job(cfg: DictConfig) -> None:
 
     import torch
 
-    from benchmarks.harness import Harness, editor_identity
+    from benchmarks.harness import Harness, check_sizes, editor_identity
     from benchmarks.suites.base import Study
     from editing.build import load_model, make_editor
 
@@ -107,25 +107,14 @@ def job(cfg: DictConfig) -> None:
     harness = None if isinstance(suite, Study) else Harness(suite, output, settings.batch_size)
     prior = load_model(settings)
     editor = make_editor(settings, prior)  # refuses now what the method does not take
-    if harness and (odd := misfit(harness.cases, prior.size_multiple)):
-        raise UserError(
-            f"The picture of {odd.name} has {odd.size[1]} x {odd.size[0]} pixels, and "
-            f"prior={prior.name} takes multiples of {prior.size_multiple}."
-        )
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"Cannot write to output={str(output)!r}: {reason(error)}.") from error
+    if harness:
+        check_sizes(harness.cases, prior)
+    _make(output)
     if harness is None:
         suite.study(settings, prior, output)
         return
     tally = harness.run(editor, editor_identity(settings, prior), prior, settings.seed)
     print(tally)
-
-
-def misfit(cases: Sequence["Case"], multiple: int) -> "Case | None":
-    """The first case whose picture the prior cannot take."""
-    return next((case for case in cases if any(side % multiple for side in case.size)), None)
 
 
 def check_installed() -> None:
@@ -207,10 +196,12 @@ def finish(words: Sequence[str], started: float) -> int:
         if not rows:  # a study prints its own tables
             continue
         data = frame(rows, read_asked(output, started))
+        if data.empty:  # nothing of what was asked for is there yet
+            continue
         write_tables(output, data)
         print_tables(output)
         write_grids(output, data)
-        made = {str(row["revision"]) for row in rows if row["key"] in set(data.key)}
+        made = {str(row.get("revision")) for row in rows if row["key"] in set(data.key)}
         if len(made) > 1:
             print(f"Of several revisions of this software: {', '.join(sorted(made))}.")
     return 1 if failed else 0
@@ -236,8 +227,15 @@ def shared_folder(words: Sequence[str]) -> Path | None:
     if not any(word.startswith("launcher=submitit") for word in words):
         return None
     shared = folders(words)[0]
-    shared.mkdir(parents=True, exist_ok=True)
+    _make(shared)
     return shared
+
+
+def _make(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot write to output={str(output)!r}: {reason(error)}.") from error
 
 
 def _with_launcher(words: Sequence[str]) -> list[str]:

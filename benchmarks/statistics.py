@@ -35,15 +35,24 @@ def _resamples(count: int) -> Float[np.ndarray, "resamples count"]:
     return np.random.default_rng(0).multinomial(count, share, RESAMPLES) / count
 
 
-def estimate(values: Float[np.ndarray, " N"]) -> Estimate:
-    """Mean and percentile bootstrap interval (Efron 1979) of one value per case, NaN left out."""
-    known = values[np.isfinite(values)]
+def estimate(
+    values: Float[np.ndarray, " N"], weights: Float[np.ndarray, " N"] | None = None
+) -> Estimate:
+    """Mean and percentile bootstrap interval (Efron 1979) of one value per case, NaN left out.
+
+    Where cases are clusters of unequal size, ``weights`` are their sizes: clusters are drawn as a
+    whole, and the mean is that of what is in them.
+    """
+    there = np.isfinite(values)
+    known = values[there]
+    sizes = np.ones(len(known)) if weights is None else weights[there]
     if len(known) == 0:
         return Estimate(np.nan, np.nan, np.nan, 0)
-    mean, low, high = float(known.mean()), np.nan, np.nan
+    mean, low, high = float(np.average(known, weights=sizes)), np.nan, np.nan
     if len(known) > 1:
-        tails = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
-        low, high = np.percentile(_resamples(len(known)) @ known, tails).tolist()
+        drawn = _resamples(len(known))
+        means = (drawn @ (known * sizes)) / (drawn @ sizes)
+        low, high = np.percentile(means, [50 * (1 - LEVEL), 50 * (1 + LEVEL)]).tolist()
     return Estimate(mean, low, high, len(known))
 
 
@@ -60,12 +69,16 @@ class Difference:
     p: float
 
 
-def difference(first: Float[np.ndarray, " N"], second: Float[np.ndarray, " N"]) -> Difference:
-    """Paired difference of two rows of values of the same cases."""
+def difference(
+    first: Float[np.ndarray, " N"],
+    second: Float[np.ndarray, " N"],
+    weights: Float[np.ndarray, " N"] | None = None,
+) -> Difference:
+    """Paired difference of two rows of values of the same cases; see :func:`estimate`."""
     change = first - second
     known = change[np.isfinite(change)]
     differs = np.any(known != 0)
-    return Difference(estimate(change), float(wilcoxon(known).pvalue) if differs else 1.0)
+    return Difference(estimate(change, weights), float(wilcoxon(known).pvalue) if differs else 1.0)
 
 
 def holm(p: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:

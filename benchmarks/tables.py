@@ -59,7 +59,7 @@ def frame(rows: Sequence[Mapping[str, Any]], asked: Sequence[Asked] | None = Non
                 "target_prompt": row["prompts"][1],
                 "reason": row.get("reason", ""),
                 "key": row["key"],
-                "picture": row["picture"],
+                "picture": row.get("picture", row["key"]),  # older rows: one name for both
             }
         )
     made = pd.DataFrame(lines, columns=None if lines else [*KEYS, "cluster", "key", *COST])
@@ -103,7 +103,11 @@ def labels(edits: Sequence[Mapping[str, Any]]) -> list[str]:
         for edit in edits_of:
             for name, value in edit.items():
                 values.setdefault(name, set()).add(value)
-        differ[method] = [name for name, found in values.items() if len(found) > 1]
+        said = [name for name, found in values.items() if len(found) > 1]
+        told = {tuple(edit.get(name) for name in said) for edit in edits_of}
+        if len(told) < len({tuple(sorted(edit.items())) for edit in edits_of}):
+            said = [n for n in values if len({edit.get(n) for edit in edits_of}) > 1]
+        differ[method] = said
     names = []
     for edit in flat:
         words = [_word(name, edit[name]) for name in differ[edit["method"]] if name in edit]
@@ -148,12 +152,13 @@ def parts(data: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFrame]]
     return sorted(found, key=order)
 
 
-def by_cluster(rows: pd.DataFrame, metric: str) -> pd.Series:
-    """A value per cluster of cases, the mean over them and their seeds.
+def estimated(rows: pd.DataFrame, metric: str) -> Estimate:
+    """The mean of a metric over all rows, and its interval over the clusters of cases.
 
     Neither several edits of one picture nor several seeds are independent.
     """
-    return rows.groupby("cluster")[metric].mean()
+    found = rows.groupby("cluster")[metric].agg(["mean", "count"])
+    return estimate(found["mean"].to_numpy(), found["count"].to_numpy(float))
 
 
 def with_all(data: pd.DataFrame) -> pd.DataFrame:
@@ -169,7 +174,7 @@ def summary(data: pd.DataFrame) -> list[dict[str, Any]]:
     """
     lines = []
     for (suite, group, label), rows in parts(with_all(data)):
-        found = {name: estimate(by_cluster(rows, name).to_numpy()) for name in metrics_of(rows)}
+        found = {name: estimated(rows, name) for name in metrics_of(rows)}
         known = {name: int(rows.case[rows[name].notna()].nunique()) for name in found}
         lines.append(
             {
@@ -193,7 +198,7 @@ def summary(data: pd.DataFrame) -> list[dict[str, Any]]:
 def differences(data: pd.DataFrame) -> list[dict[str, Any]]:
     """Of every two methods of a suite and group, metric by metric.
 
-    Compared are the cases and seeds that both have a value for, the mean over each cluster of them.
+    Compared are the cases and seeds that both have a value for, cluster by cluster.
     `significant` is said at the 5 % level for all the tests of a suite and group together (Holm).
     """
     found: list[dict[str, Any]] = []
@@ -209,10 +214,11 @@ def differences(data: pd.DataFrame) -> list[dict[str, Any]]:
                 both = pd.concat(
                     [methods[first][metric], methods[second][metric]], axis=1, join="inner"
                 )
-                means = both.dropna().groupby(level="cluster").mean().to_numpy()
+                clusters = both.dropna().groupby(level="cluster")
+                means, sizes = clusters.mean().to_numpy(), clusters.size().to_numpy(float)
                 if len(means) < 2:
                     continue
-                found_here = difference(means[:, 0], means[:, 1])
+                found_here = difference(means[:, 0], means[:, 1], sizes)
                 key = {"suite": suite, "group": group, "first": first, "second": second}
                 change = vars(found_here.estimate)
                 lines.append({**key, "metric": metric, **change, "p": found_here.p})

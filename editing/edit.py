@@ -190,10 +190,10 @@ class DistillationEditor:
                     confine(canvas.tensors, good, inside)
                 state = Step(step, self.steps, drawn.t, drawn.gradient, prior.dtype, canvas, still)
                 bad = not_finite(state) & ~still
-                if bad.any():
-                    errors.append(explain(state, bad))
-                    ended = [str(errors[-1]) if b else e for b, e in zip(bad, ended, strict=True)]
-                    still |= bad
+                for row in bad.nonzero().flatten().tolist():
+                    errors.append(explain(state, row))
+                    ended[row] = str(errors[-1])
+                still |= bad
                 if still.any():
                     keep_rows(canvas.tensors, good, still)
                 for watcher in watchers:
@@ -266,9 +266,8 @@ def not_finite(state: Step) -> Bool[Tensor, " B"]:
     return bad.cpu()
 
 
-def explain(state: Step, bad: Bool[Tensor, " B"]) -> NonFiniteError:
-    """An error that names step, the first bad image, its t, and the network's precision."""
-    row = int(bad.nonzero()[0])
+def explain(state: Step, row: int) -> NonFiniteError:
+    """An error that names step, the bad image, its t, and the network's precision."""
     what = "result" if state.gradient[row].isfinite().all() else "gradient"
     dtype = str(state.dtype).removeprefix("torch.")
     return NonFiniteError(

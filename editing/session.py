@@ -343,7 +343,7 @@ class Session:
                     "caption": picture.caption.full if picture.caption else None,
                     "stopped": edit.stopped[row],
                     **_reconstruction(images[row], None if back is None else back.images[row]),
-                    **picture.files,
+                    **{kind: picture.files[kind] for kind in contents},
                 }
 
     def write_records(self, config: dict[str, Any], command: str) -> None:

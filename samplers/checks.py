@@ -1,6 +1,7 @@
 """Settings that are what they should be: each returned as it is, or refused in one sentence."""
 
 import math
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -10,8 +11,9 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
     Raises:
         ValueError: naming it otherwise.
     """
-    if type(value) is int and value >= least and (most is None or value <= most):
-        return value
+    fits = isinstance(value, Integral) and not isinstance(value, bool)
+    if fits and value >= least and (most is None or value <= most):
+        return int(value)
     limit = f"of {least} or more" if most is None else f"from {least} to {most}"
     raise ValueError(f"{name}={value} cannot be used: give a whole number {limit}.")
 
@@ -22,7 +24,8 @@ def number(name: str, value: Any, least: float | int, most: float | int = math.i
     Raises:
         ValueError: naming it otherwise.
     """
-    if type(value) in (int, float) and math.isfinite(value) and least <= value <= most:
+    fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if fits and least <= value <= most:
         return float(value)
     limits = {
         (False, True): f" of {least:g} or more",

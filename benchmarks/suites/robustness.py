@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Harness, editor_identity
+from benchmarks.harness import Harness, check_sizes, editor_identity
 from benchmarks.metrics import COLUMNS, Column
 from benchmarks.plots import curves
+from benchmarks.rows import digest
 from benchmarks.suites.base import EDITS
 from benchmarks.suites.cat_to_others import CatToOthers
 from benchmarks.tables import ALL, for_json, frame, markdown, summary, table
@@ -64,33 +65,39 @@ class Robustness:
         """Edits, prints a table per axis, and plots all methods studied in `output`.
 
         Raises:
-            UserError: no axis is a setting of the method.
+            UserError: no axis is a setting of the method, or it does not take one of the values.
         """
         folder = output / EDITS
+        harness = Harness(self.suite, folder, settings.batch_size)
+        check_sizes(harness.cases, prior)
+        moved = {
+            (axis, str(value)): changed
+            for axis, values in self.axes.items()
+            for value in values
+            if (changed := varied(settings, {**self.beside.get(axis, {}), axis: value}))
+        }
+        if not moved:
+            axes = ", ".join(self.axes)
+            raise UserError(f"method={settings.method} has none of the axes {axes}.")
+        editors = {place: make_editor(each, prior) for place, each in moved.items()}
         lines: dict[str, list[dict[str, Any]]] = {}
-        for axis, values in self.axes.items():
-            for value in values:
-                changes = {**self.beside.get(axis, {}), axis: value}
-                moved = varied(settings, changes)
-                if moved is None:
-                    continue
-                harness = Harness(self.suite, folder, settings.batch_size)
-                what = editor_identity(moved, prior)
-                tally = harness.run(make_editor(moved, prior), what, prior, moved.seed)
-                print(f"{settings.method}, {axis}={value}: {tally}", flush=True)
-                found = summary(frame(harness.rows({**what, "seed": moved.seed})))
-                named = {"group": "", "label": str(value)}
-                whole = [{**line, **named} for line in found if line["group"] == ALL]
-                lines.setdefault(axis, []).extend(whole)
-        if not lines:
-            raise UserError(
-                f"method={settings.method} has none of the axes {', '.join(self.axes)}."
-            )
-        write(output / f"robustness-{settings.method}.json", to_json(for_json(lines)))
+        for (axis, value), each in moved.items():
+            what = editor_identity(each, prior)
+            harness = Harness(self.suite, folder, settings.batch_size)
+            tally = harness.run(editors[axis, value], what, prior, each.seed)
+            print(f"{settings.method}, {axis}={value}: {tally}", flush=True)
+            found = summary(frame(harness.rows({**what, "seed": each.seed})))
+            named = {"group": "", "label": value}
+            whole = [{**line, **named} for line in found if line["group"] == ALL]
+            lines.setdefault(axis, []).extend(whole)
+        suite = {"cases": self.cases, "split": self.split, "size": self.size}
+        record = {"method": settings.method, "suite": suite, "axes": for_json(lines)}
+        name = digest({**editor_identity(settings, prior), "seed": settings.seed, **suite})[:8]
+        write(output / f"robustness-{settings.method}-{name}.json", to_json(record))
         for axis, found in lines.items():
             header, cells = table(found)
             print(f"\n{settings.method}, by {axis}\n\n{markdown([axis, *header[1:]], cells)}")
-        write_plots(output)
+        write_plots(output, suite)
         print(f"Plots are in {output / 'robustness.html'}, edits in {folder}.")
 
 
@@ -104,19 +111,28 @@ def varied(settings: Settings, changes: Mapping[str, Any]) -> Settings | None:
         *path, last = name.split(".")
         inner: Any = distiller
         for part in path:
-            inner = inner.get(part, {})
-        if last not in inner:
+            inner = inner.get(part) if isinstance(inner, dict) else None
+        if not isinstance(inner, dict) or last not in inner:
             return None
         inner[last] = value
         settings = replace(settings, distiller=distiller, guidance=distiller.get("guidance"))
     return settings
 
 
-def write_plots(output: Path) -> None:
-    """Writes robustness.html: per axis and metric, a line for every method studied in `output`."""
-    studies = {
+def write_plots(output: Path, suite: Mapping[str, Any]) -> None:
+    """Writes robustness.html: per axis and metric, a line for every study of a suite in `output`.
+
+    Several studies of a method, with other settings, are told apart by the ends of their names.
+    """
+    records = {
         path.stem.removeprefix("robustness-"): json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(output.glob("robustness-*.json"))
+    }
+    records = {name: record for name, record in records.items() if record["suite"] == suite}
+    methods = [record["method"] for record in records.values()]
+    studies = {
+        name if methods.count(record["method"]) > 1 else record["method"]: record["axes"]
+        for name, record in records.items()
     }
     parts = []
     for axis in dict.fromkeys(axis for study in studies.values() for axis in study):

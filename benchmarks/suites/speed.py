@@ -147,9 +147,14 @@ def measure(
         ours()
     each = statistics.median(times) / batch
     pictures = torch.rand(batch, 3, side * prior.vae_factor, side * prior.vae_factor)
-    one_step, generators = replace(editor, steps=1), make_generators(2, range(batch))
-    whole = seconds(lambda: one_step(pictures, prompts, generators), device) / batch
-    whole += (editor.steps - 1) * each
+    one_step = replace(editor, steps=1)
+
+    def edit() -> object:
+        return one_step(pictures, prompts, make_generators(2, range(batch)))
+
+    edit()
+    first = statistics.median(seconds(edit, device) for _ in range(repeats))
+    whole = first / batch + (editor.steps - 1) * each
     return Row(
         method,
         batch,
@@ -197,7 +202,8 @@ class Speed:
         for batch in self.batches:
             rows.append(measure(method, editor, batch, self.size, speed, self.repeats))
             print(rows[-1], flush=True)
-        what = {**editor_identity(settings, prior), "tuning": settings.tuning, "size": self.size}
+        options = {"tuning": settings.tuning, "threads": threads, **vars(self)}
+        what = {**editor_identity(settings, prior), **options}
         record = {
             "edit": what,
             "device": str(prior.device),

@@ -92,7 +92,7 @@ class LatentPrior(Prior):
         """The network's own prediction, float32 in and out."""
         z_t = record_evaluations(self, z_t).to(self.dtype)
         tensors = {name: tensor.to(self.dtype) for name, tensor in condition.tensors.items()}
-        with backward_kernel(self.device, self.dtype):
+        with backward_kernel(self.network, self.device):
             return self.run_network(z_t, t.to(self.device), tensors).float()
 
     @abstractmethod
@@ -178,12 +178,15 @@ def frozen(module: Any, device: torch.device) -> Any:
     return module.to(device=device).eval().requires_grad_(False)
 
 
-def backward_kernel(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+def backward_kernel(network: Any, device: torch.device) -> AbstractContextManager[None]:
     """Attention by plain products where a gradient goes through it in half precision on a CPU.
 
-    There torch's fused attention is fast forwards, but slow backwards.
+    There torch's fused attention is fast forwards, but slow backwards. With checkpointing the
+    network runs again during the backward pass, out of reach.
     """
-    slow = device.type == "cpu" and dtype != torch.float32 and torch.is_grad_enabled()
+    half = device.type == "cpu" and network.dtype != torch.float32
+    again = getattr(network, "is_gradient_checkpointing", False)
+    slow = half and torch.is_grad_enabled() and not again
     return sdpa_kernel(SDPBackend.MATH) if slow else nullcontext()
 
 

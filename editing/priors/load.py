@@ -225,9 +225,9 @@ def read_parts(folder: Path, family: Family, dtype: torch.dtype) -> dict[str, An
 
 
 def variant_of(folder: Path) -> str | None:
-    """The variant of a part's weights: `fp16` if it has no others, `x.fp16.safetensors`."""
+    """The variant of a part's weights: `fp16` if it has no others, in one file or in shards."""
     names = [path.name for path in folder.glob("*.safetensors")]
-    half = [name for name in names if ".fp16." in name]
+    half = [name for name in names if re.search(r"\.fp16[.-]", name)]
     return "fp16" if half and len(half) == len(names) else None
 
 

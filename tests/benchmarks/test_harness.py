@@ -236,6 +236,30 @@ def test_one_picture_with_nan_fails_alone(tmp_path: Path) -> None:
     assert set(run(tmp_path, Diverges()).failed) == {"level-4"}
 
 
+def test_what_the_others_of_a_batch_became_is_kept(tmp_path: Path) -> None:
+    class Diverges(Editor):
+        def __call__(self, sources: Tensor, *rest: Any, **named: Any) -> Edit:
+            edit = super().__call__(sources, *rest, **named)
+            bad = sources.flatten(1)[:, 0] == 0.2
+            if bad.any():
+                error = NonFiniteError("The gradient is not finite at step 3.")
+                ended = tuple(str(error) if b else None for b in bad)
+                error.last_good = dataclasses.replace(edit, stopped=ended)
+                raise error
+            return edit
+
+    editor = Diverges()
+    assert set(run(tmp_path, editor, size=5).failed) == {"level-4"}
+    assert editor.batches == [5, 1, 5], "the others are not edited again"
+    whole = run(tmp_path / "whole", Editor())
+    assert whole.failed == {}
+    expected = measured(tmp_path / "whole")
+    done = {n: r for n, r in rows_of(tmp_path).items() if r["status"] == "done"}
+    assert len(done) == 9
+    for name, made in done.items():
+        assert made["metrics"]["exact_psnr"] == expected[name]
+
+
 def test_another_name_is_another_noise(tmp_path: Path) -> None:
     class Renamed(Brightness):
         def make_cases(self) -> list[Case]:

@@ -75,6 +75,34 @@ def test_methods_are_called_by_what_they_differ_in() -> None:
     ]
 
 
+def test_edits_that_differ_are_never_called_the_same() -> None:
+    """Even if one of them has nothing but a setting more."""
+    plain = {"method": "ids", "optimizer": {"_target_": "torch.SGD"}}
+    more = {"method": "ids", "optimizer": {"_target_": "torch.SGD", "momentum": 0.9}}
+    assert labels([plain, more]) == ["ids", "ids optimizer.momentum=0.9"]
+
+
+def test_a_mean_is_that_of_the_edits_whatever_the_clusters() -> None:
+    """Six edits of one picture and one each of two others."""
+    rows = [{**row("dds", i, float(i)), "cluster": f"cat-{max(0, i - 5)}"} for i in range(8)]
+    (line,) = summary(frame(rows))
+    found = line["metrics"]["exact_psnr"]
+    assert found["mean"] == 3.5 and found["count"] == 3
+    assert found["low"] >= 2.5 and found["high"] <= 7
+    for i, each in enumerate(list(rows)):
+        squared = {"exact_psnr": each["metrics"]["exact_psnr"] ** 2}
+        ids = {"edit": {"method": "ids", "seed": 0}, "key": f"ids-{i}", "metrics": squared}
+        rows.append({**each, **ids})
+    change = {line["metric"]: line for line in differences(frame(rows))}["exact_psnr"]
+    assert change["mean"] == pytest.approx(sum(i - i**2 for i in range(8)) / 8)
+
+
+def test_rows_of_an_older_version_are_read_too() -> None:
+    old = row("ids", 0, 1.0)
+    del old["picture"]
+    assert list(frame([old]).picture) == [old["key"]]
+
+
 def test_neither_seeds_nor_edits_of_one_picture_are_independent() -> None:
     lines = summary(frame(some_rows()))
     assert [line["label"] for line in lines] == ["source", "exact answer", "dds", "ids"]

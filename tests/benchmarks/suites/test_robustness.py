@@ -41,7 +41,8 @@ def test_methods_are_moved_and_shown_together(
     dds = [edit for edit in edits if edit["method"] == "dds"]
     assert {(edit["steps"], edit["seed"]) for edit in dds} == {(1, 0), (2, 0), (1, 1)}
     assert len(dds) == 21, "an edit of two axes is made once"
-    lines = json.loads((tmp_path / "robustness-ids.json").read_text())
+    (path,) = tmp_path.glob("robustness-ids-*.json")
+    lines = json.loads(path.read_text())["axes"]
     assert {axis: [line["label"] for line in found] for axis, found in lines.items()} == {
         "steps": ["1", "2"],
         "noise.iterations": ["0", "1"],
@@ -53,6 +54,9 @@ def test_methods_are_moved_and_shown_together(
     assert page.count("<svg") == 9 and page.count("<polyline") == 15
     study.study(settings_of("method=ids", "steps=1"), tiny_prior, tmp_path)
     assert "0 rows made" in capsys.readouterr().out
+    study.study(settings_of("method=ids", "steps=1", "guidance=2.0"), tiny_prior, tmp_path)
+    assert len(list(tmp_path.glob("robustness-ids-*.json"))) == 2
+    assert ">ids-" in (tmp_path / "robustness.html").read_text(), "two of ids, told apart"
 
 
 def test_words_are_an_axis_too_and_what_failed_is_left_out(
@@ -80,6 +84,14 @@ def test_what_cannot_be_moved_is_said(tiny_prior: Any, tmp_path: Path) -> None:
         Robustness({"steps": 100})
     with pytest.raises(UserError, match="no axis 'stesp': did you mean 'steps'"):
         Robustness({"steps": [1]}, {"stesp": {"seed": 1}})
+    study = Robustness({"seed": [0], "noise.iterations": [1, 0]}, cases=1, size=32)
+    words = ("method=ids", "steps=1", "method.source_score=fixed_point")
+    with pytest.raises(UserError, match="source_score=fixed_point takes the noise"):
+        study.study(settings_of(*words), tiny_prior, tmp_path)
+    assert not list(tmp_path.glob("edits/rows/*/*")), "refused before the first edit"
+    with pytest.raises(UserError, match="has 30 x 30 pixels"):
+        Robustness({"seed": [0]}, cases=1, size=30).study(settings_of(), tiny_prior, tmp_path)
+    assert varied(settings_of(), {"guidance.x": 1}) is None
     study = Robustness({"noise.iterations": [1]}, cases=1, size=32)
     with pytest.raises(UserError, match=r"method=dds has none of the axes noise\.iterations"):
         study.study(settings_of("method=dds", "steps=1"), tiny_prior, tmp_path)

@@ -88,6 +88,17 @@ def test_a_repository_of_halves_is_read_as_such(
     assert fnmatch("unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors", asked[1][1])
 
 
+def test_halves_in_shards(broken: Path, tiny_sd: Path) -> None:
+    plain = load_prior(tiny_sd, device="cpu")
+    shutil.rmtree(broken / "unet")
+    plain.network.save_pretrained(broken / "unet", max_shard_size="100KB", variant="fp16")
+    names = [path.name for path in (broken / "unet").glob("*.safetensors")]
+    assert len(names) > 1 and all(".fp16" in name for name in names)
+    found = load_prior(broken, device="cpu")
+    for name, tensor in plain.network.state_dict().items():
+        assert torch.equal(found.network.state_dict()[name], tensor)
+
+
 def test_a_licence_that_was_not_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub.errors import GatedRepoError
 

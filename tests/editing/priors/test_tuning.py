@@ -42,6 +42,20 @@ def test_gradients_stay_the_same(tiny_sd: Path, tuning: Tuning, method: Any) -> 
     torch.testing.assert_close(tuned.encode(pictures), plain.encode(pictures))
 
 
+@pytest.mark.parametrize("method", [IDS, CDS])
+def test_checkpointing_works_in_half_precision_too(tiny_sd: Path, method: Any) -> None:
+    """What is computed again must be what was computed first."""
+    z = torch.randn(2, 4, 8, 12, generator=torch.Generator().manual_seed(0))
+    found = []
+    for checkpointing in (False, True):
+        tuning = Tuning(gradient_checkpointing=checkpointing)
+        prior = load_prior(tiny_sd, device="cpu", dtype="bf16", tuning=tuning)
+        prompts = prior.pair(source="a cat", target="a pig")
+        generators = make_generators(0, range(2))
+        found.append(method(prior).distill(z, 0.9 * z, prompts, generators).gradient.flatten())
+    assert torch.cosine_similarity(*found, dim=0) > 0.8  # a random network is erratic
+
+
 def test_the_options_reach_the_network(tiny_sd: Path) -> None:
     prior = load_prior(tiny_sd, device="cpu", tuning=OPTIONS[-1])
     assert prior.network.is_gradient_checkpointing

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from editing import results
 from editing.build import load_model, make_editor
-from editing.caption import Caption, describe, find_clip, source_prompt, unfamiliar, unknown_words
+from editing.caption import describe, find_clip, source_prompt, unfamiliar, unknown_words
 from editing.edit import Callback, DistillationEditor, Edit, Editor, Progress, Trace
 from editing.errors import NonFiniteError, UserError
 from editing.images import (
@@ -26,9 +26,10 @@ from editing.images import (
     to_image,
     to_tensor,
 )
-from editing.jobs import Job, find_jobs, read_jobs
+from editing.jobs import find_jobs, read_jobs
 from editing.mask import Mask, pasted, preview
 from editing.paths import expanded
+from editing.pictures import Picture, batches, file_names, names
 from editing.plateau import Plateau
 from editing.records import config_yaml, effective, run_record
 from editing.reverse import psnr, there_and_back
@@ -36,34 +37,6 @@ from editing.settings import Settings, check_largest, fitting_size
 from samplers.random import make_generators
 
 FRAMES = 25  # of trace.gif, besides the source
-
-
-@dataclass
-class Picture:
-    """One edit: a source picture and what becomes of it.
-
-    Attributes:
-        index: its place in the run.
-        job: where it is, what it shall show, and perhaps what it shows.
-        original: its width and height, upright, before resizing.
-        size: width and height of the edit.
-        files: where its results go inside the run's folder, by kind.
-        caption: what a captioner saw in it, or None if the user said what it shows.
-        prompt: the source prompt.
-    """
-
-    index: int
-    job: Job
-    original: tuple[int, int]
-    size: tuple[int, int]
-    files: dict[str, str]
-    caption: Caption | None = None
-    prompt: str = ""
-
-    @property
-    def path(self) -> Path:
-        """Where the source is."""
-        return self.job.path
 
 
 def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> None:
@@ -103,7 +76,7 @@ def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> N
         size = fitting_size(settings.size, prior)
         sizes = [fitted_size(*original, size, prior.size_multiple) for original in originals]
         check_largest(sizes, prior)
-        files = results.picture_files(_file_names(jobs), settings.reverse, settings.trace)
+        files = results.picture_files(file_names(jobs), settings.reverse, settings.trace)
         parts = zip(jobs, originals, sizes, files, strict=True)
         pictures = [Picture(index, *part) for index, part in enumerate(parts)]
         session = Session(settings, prior, make_editor(settings, prior), folder, start)
@@ -127,14 +100,6 @@ def _memory_advice() -> Iterator[None]:
             "The model and the pictures do not fit into the memory of the device: "
             "try batch_size=1, a smaller size, or dtype=bf16."
         ) from error
-
-
-def batches(pictures: Sequence[Picture], batch_size: int) -> Iterator[list[Picture]]:
-    """Pictures of one size together, at most `batch_size` of them, in their order."""
-    for size in dict.fromkeys(picture.size for picture in pictures):
-        same = [picture for picture in pictures if picture.size == size]
-        for start in range(0, len(same), batch_size):
-            yield same[start : start + batch_size]
 
 
 @dataclass
@@ -211,7 +176,7 @@ class Session:
             self.choose_prompts(batch, images)
         trace = Trace(max(1, round(self.settings.steps / FRAMES))) if self.settings.trace else None
         mask = self.find_mask(batch, images)
-        progress = Progress(_names(batch))
+        progress = Progress(names(batch))
         watchers: list[Callback] = [*self.watch_for_plateaus(batch, images), progress]
         watchers += [trace] if trace else []
         try:
@@ -392,18 +357,3 @@ def _reconstruction(
     value = round(float(psnr(back[None], source[None].cpu())), 2)
     print(f"PSNR of the way back: {value} dB")
     return {"reconstruction_psnr": value}
-
-
-def _file_names(jobs: Sequence[Job]) -> list[Path]:
-    """What the files of each job are named after: its picture, and its target if there are many."""
-    if len({job.target for job in jobs}) == 1:
-        return [job.path for job in jobs]
-    return [
-        job.path.with_name(f"{job.path.stem}-{results.slug(job.target)}{job.path.suffix}")
-        for job in jobs
-    ]
-
-
-def _names(batch: list[Picture]) -> str:
-    first = batch[0].path.name
-    return first if len(batch) == 1 else f"{first} and {len(batch) - 1} more"

@@ -6,8 +6,7 @@ from torch import Tensor, nn
 
 from benchmarks.metrics.base import MeanOverImages
 from benchmarks.metrics.clip import directional_score
-from benchmarks.metrics.imagenet import prepared
-from editing.errors import UserError
+from benchmarks.metrics.imagenet import load_vision, prepared
 
 
 def load_dinov2(name: str = "facebook/dinov2-base") -> nn.Module:
@@ -18,14 +17,7 @@ def load_dinov2(name: str = "facebook/dinov2-base") -> nn.Module:
     """
     from transformers import Dinov2Model
 
-    try:
-        model = Dinov2Model.from_pretrained(name, use_safetensors=True)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"The direction of change needs the model {name}, which cannot be loaded: give a "
-            "folder with its config.json and model.safetensors."
-        ) from error
-    return model.eval().requires_grad_(False)
+    return load_vision(Dinov2Model, name, "The direction of change")
 
 
 class Dinov2Direction(MeanOverImages):

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import normalize, resize
 
 from benchmarks.metrics.base import MeanOverImages
-from benchmarks.metrics.imagenet import MEAN, STD
-from editing.errors import UserError
+from benchmarks.metrics.imagenet import MEAN, STD, load_vision
 
 
 def self_similarity(keys: Float[Tensor, "B n d"]) -> Float[Tensor, "B n n"]:
@@ -30,14 +29,7 @@ def load_dino(name: str = "facebook/dino-vitb8") -> nn.Module:
     """
     from transformers import ViTModel
 
-    try:
-        model = ViTModel.from_pretrained(name, add_pooling_layer=False, use_safetensors=True)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"The structure distance needs the model {name}, which cannot be loaded: give a folder "
-            "with its config.json and model.safetensors."
-        ) from error
-    return model.eval().requires_grad_(False)
+    return load_vision(ViTModel, name, "The structure distance", add_pooling_layer=False)
 
 
 def last_keys(model: nn.Module, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B n d"]:

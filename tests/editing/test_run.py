@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from editing import run, session
-from editing.caption import Grammar
+from editing.caption import Caption, Grammar
 from editing.command import base_config, group_choices
 from editing.images import read_picture, to_tensor
 from editing.run import main
@@ -217,7 +217,7 @@ def test_a_missing_source_is_captioned_and_printed(
 ) -> None:
     slots = {"species": "cat", "place": "on a beach"}
     grammar = Grammar("a photo of a gray {species} {place}", {k: [v] for k, v in slots.items()})
-    caption = session.Caption("a photo of a gray cat on a beach", grammar, slots)
+    caption = Caption("a photo of a gray cat on a beach", grammar, slots)
     monkeypatch.setattr(session, "describe", lambda images, *_: [caption] * len(images))
     outcome = edit("method=dds", without=("source",))
     assert outcome.code == 0, outcome.err

@@ -12,8 +12,9 @@ import torch
 import editing
 from editing.errors import UserError
 from editing.priors import load_prior
+from editing.priors.families import FAMILIES
 from editing.priors.flow import FluxPrior
-from editing.priors.load import FAMILIES, check_folder
+from editing.priors.folders import check_folder
 from editing.settings import check_largest
 from samplers.noise import FixedPointNoise
 from samplers.random import make_generators

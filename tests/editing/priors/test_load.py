@@ -9,13 +9,8 @@ import torch
 
 from editing.distillers import DRFS
 from editing.errors import UserError
-from editing.priors.load import (
-    find_folder,
-    load_prior,
-    named_models,
-    resolve_device,
-    resolve_dtype,
-)
+from editing.priors.folders import find_folder, named_models
+from editing.priors.load import load_prior, resolve_device, resolve_dtype
 from samplers.random import make_generators
 
 

@@ -13,7 +13,7 @@ from editing import DDS, DistillationEditor, load_prior
 from editing.caption import describe, unfamiliar, unknown_words
 from editing.images import fit, read_picture, to_tensor
 from editing.priors.diffusion import DiffusionPrior
-from editing.priors.load import named_models
+from editing.priors.folders import named_models
 from editing.run import main
 from samplers.random import make_generators
 

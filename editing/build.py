@@ -1,5 +1,7 @@
 """From checked settings to the objects of a run: the model, and the editor."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -37,18 +39,41 @@ def make_editor(settings: Settings, prior: Any) -> Editor:
     Raises:
         UserError: if the method does not take one of its options.
     """
-    from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    try:
+    with _options_of(f"method={settings.method}"):
         distiller = instantiate(settings.distiller)(prior)
-        parameters = instantiate(settings.parameters)
         optimizer = instantiate(settings.optimizer)
         schedule = instantiate(settings.schedule)
         optimizer([torch.zeros(1, requires_grad=True)], lr=settings.step_size)  # refuses now
-    except (InstantiationException, TypeError, ValueError) as error:
-        reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
-        raise UserError(f"method={settings.method} cannot be set up: {reason}.") from error
+    parameters = make_parameters(settings)
     return DistillationEditor(
         distiller, parameters, settings.steps, settings.step_size, optimizer, schedule
     )
+
+
+def make_parameters(settings: Settings) -> Any:
+    """What the settings say is to be moved.
+
+    Raises:
+        UserError: if it does not take one of its options.
+    """
+    from hydra.utils import instantiate
+
+    with _options_of("parameters="):
+        return instantiate(settings.parameters)
+
+
+@contextmanager
+def _options_of(what: str) -> Iterator[None]:
+    """What an option is not taken for becomes a sentence."""
+    from hydra.errors import InstantiationException
+
+    try:
+        yield
+    except (InstantiationException, TypeError, ValueError) as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, UserError):
+            raise cause from None
+        reason = " ".join(str(cause).split()).rstrip(".")
+        raise UserError(f"{what} cannot be set up: {reason}.") from error

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from editing.checkpoint import Checkpoint, memories, remind
 from editing.distillers.base import ScoreDistiller
 from editing.errors import NonFiniteError, UserError
 from editing.parameters import Canvas, Latents, Parameters
@@ -33,6 +34,7 @@ class Edit:
         evaluations: network evaluations, summed over images and steps.
         seconds: wall time, encoding and decoding included.
         stopped: of each image, why it changed no more before the last step, or None.
+        canvas: what was optimised.
     """
 
     images: Float[Tensor, "B 3 H W"]
@@ -41,6 +43,7 @@ class Edit:
     evaluations: Evaluations
     seconds: float
     stopped: tuple[str | None, ...] = ()
+    canvas: Canvas | None = None
 
     @property
     def latents(self) -> Tensor:
@@ -148,6 +151,7 @@ class DistillationEditor:
         generators: Sequence[torch.Generator],
         callbacks: Sequence[Callback] = (),
         mask: Float[Tensor, "B 1 H W"] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Edit:
         """Edit a batch.
 
@@ -161,6 +165,8 @@ class DistillationEditor:
             callbacks: called after every step.
             mask: factor of every step of latents and pixels, in [0, 1] and in pixels of the
                 sources; latents are masked by how much of them is inside.
+            checkpoint: where the state is saved on the way, and from where the edit goes on if
+                there is one of the same edit.
 
         Raises:
             NonFiniteError: at the end, if an image did not stay finite; with the edit in
@@ -168,20 +174,31 @@ class DistillationEditor:
         """
         start, prior = time.perf_counter(), self.distiller.prior
         canvas = self.parameters.start(prior, sources)
-        optimizer = self.optimizer(canvas.tensors, lr=self.step_size)
+        groups = [{"params": [tensor]} for tensor in canvas.tensors]
+        optimizer = self.optimizer(groups, lr=self.step_size)
         inside = None if mask is None else [area(mask, tensor) for tensor in canvas.tensors]
         watchers = (*self.callbacks, *callbacks)
         history: list[tuple[Tensor, Tensor]] = []
         still = torch.zeros(len(generators), dtype=torch.bool)
         ended: list[str | None] = [None] * len(generators)
         errors: list[NonFiniteError] = []
+        first, spent = 1, 0.0
         with count_evaluations(prior) as evaluations:
-            for step in range(1, self.steps + 1):
+            if checkpoint is not None and (saved := checkpoint.load()) is not None:
+                canvas.restore(saved["tensors"])
+                optimizer.load_state_dict(saved["optimizer"])
+                for generator, drawn_so_far in zip(generators, saved["generators"], strict=True):
+                    generator.set_state(drawn_so_far)
+                remind(watchers, saved["callbacks"])
+                history, still, ended = saved["history"], saved["still"], saved["ended"]
+                evaluations.forward, evaluations.backward = saved["evaluations"]
+                first, spent = saved["step"] + 1, saved["seconds"]
+            for step in range(first, self.steps + 1):
                 target, source = canvas.latents(generators)
                 progress = (step - 1) / max(self.steps - 1, 1)
                 drawn = self.distiller.distill(target, source, prompts, generators, progress)
-                for group in optimizer.param_groups:
-                    group["lr"] = self.step_size * self.schedule(progress)
+                for group, rate in zip(optimizer.param_groups, canvas.rates, strict=True):
+                    group["lr"] = rate * self.step_size * self.schedule(progress)
                 optimizer.zero_grad()
                 target.backward(drawn.gradient)
                 good = [tensor.detach().clone() for tensor in canvas.tensors]
@@ -195,7 +212,7 @@ class DistillationEditor:
                     ended[row] = str(errors[-1])
                 still |= bad
                 if still.any():
-                    keep_rows(canvas.tensors, good, still)
+                    keep_rows(canvas, good, still)
                 for watcher in watchers:
                     watcher.on_step(state)
                 history.append(
@@ -205,13 +222,28 @@ class DistillationEditor:
                     ended[row] = ended[row] or f"no gain at step {step} of {self.steps}"
                 if still.all():
                     break
+                if checkpoint is not None and checkpoint.due(step):
+                    checkpoint.save(
+                        {
+                            "step": step,
+                            "tensors": canvas.state(),
+                            "optimizer": optimizer.state_dict(),
+                            "generators": [generator.get_state() for generator in generators],
+                            "callbacks": memories(watchers),
+                            "history": history,
+                            "still": still,
+                            "ended": ended,
+                            "evaluations": (evaluations.forward, evaluations.backward),
+                            "seconds": spent + time.perf_counter() - start,
+                        }
+                    )
             parameters = tuple(tensor.detach().clone() for tensor in canvas.tensors)
-            images, seconds = canvas.images(), time.perf_counter() - start
+            images, seconds = canvas.images(), spent + time.perf_counter() - start
         records = [
             {"step": step, "t": t.tolist(), "gradient_norm": norms.tolist()}
             for step, (t, norms) in enumerate(history, 1)
         ]
-        edit = Edit(images, parameters, records, evaluations, seconds, tuple(ended))
+        edit = Edit(images, parameters, records, evaluations, seconds, tuple(ended), canvas)
         if errors:
             errors[0].last_good = edit
             raise errors[0]
@@ -240,12 +272,10 @@ def confine(
 
 
 @torch.no_grad()
-def keep_rows(
-    tensors: Sequence[Tensor], before: Sequence[Tensor], rows: Bool[Tensor, " B"]
-) -> None:
-    """Set images back to what they were; a tensor that they share, if it is all of them."""
-    for tensor, kept in zip(tensors, before, strict=True):
-        if len(tensor) == len(rows):
+def keep_rows(canvas: Canvas, before: Sequence[Tensor], rows: Bool[Tensor, " B"]) -> None:
+    """Set images back to what they were; tensors that they share, if it is all of them."""
+    for tensor, kept in zip(canvas.tensors, before, strict=True):
+        if canvas.per_image:
             tensor[rows.to(tensor.device)] = kept[rows.to(tensor.device)]
         elif rows.all():
             tensor.copy_(kept)
@@ -254,12 +284,12 @@ def keep_rows(
 def not_finite(state: Step) -> Bool[Tensor, " B"]:
     """Which images have a gradient or a result that is not finite, on the CPU.
 
-    All of them, if that is in something they share.
+    All of them, if they share their tensors.
     """
     bad = ~state.gradient.isfinite().flatten(1).all(1)
     for tensor in state.canvas.tensors:
         finite = tensor.detach().isfinite()
-        if len(tensor) == len(bad):
+        if state.canvas.per_image:
             bad = bad | ~finite.flatten(1).all(1)
         else:
             bad = (bad.any() | ~finite.all()).expand(len(bad))
@@ -292,8 +322,14 @@ class Progress:
     def on_step(self, state: Step) -> None:
         from tqdm import tqdm
 
-        if state.step == 1:
-            self.bar = tqdm(desc=self.description, total=state.steps, file=self.file, unit="step")
+        if self.bar is None or state.step == 1:
+            self.bar = tqdm(
+                desc=self.description,
+                total=state.steps,
+                initial=state.step - 1,
+                file=self.file,
+                unit="step",
+            )
         self.bar.update()
         if state.step == state.steps:
             self.bar.close()
@@ -322,3 +358,11 @@ class Trace:
         if last or state.step % self.every == 0:
             self.frames.append(state.decode())
             self.steps.append(state.step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it has kept so far."""
+        return {"frames": self.frames, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what was kept."""
+        self.frames, self.steps = state["frames"], state["steps"]

@@ -80,10 +80,13 @@ def run(cfg: DictConfig, words: Sequence[str]) -> None:
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
 
-    from editing.session import edit_pictures  # takes seconds, and mistakes shall show at once
+    # takes seconds, and mistakes shall show at once
+    from editing.scenes import edit_scene, is_scene
+    from editing.session import edit_pictures
 
+    edit = edit_scene if is_scene(settings) else edit_pictures
     command = "python -m editing.run " + shlex.join(words)
-    edit_pictures(settings, {str(key): value for key, value in config.items()}, command)
+    edit(settings, {str(key): value for key, value in config.items()}, command)
 
 
 def help_text() -> str:

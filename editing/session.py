@@ -69,7 +69,7 @@ def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> N
     output = expanded(settings.output or Path(settings.parent) / name)
     named = settings.output is not None
     with (
-        _memory_advice(),
+        memory_advice(),
         results.claimed_folder(output, named=named, overwrite=settings.overwrite) as folder,
     ):
         prior = load_model(settings)
@@ -91,7 +91,7 @@ def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> N
 
 
 @contextmanager
-def _memory_advice() -> Iterator[None]:
+def memory_advice() -> Iterator[None]:
     """Running out of memory, wherever it happens, becomes a sentence."""
     try:
         yield
@@ -144,13 +144,7 @@ class Session:
 
     def edit(self, pictures: list[Picture]) -> None:
         """Edit all pictures, batch by batch."""
-        targets = dict.fromkeys(picture.job.target for picture in pictures)
-        if any(self.prior.prompt_was_truncated(target) for target in targets):
-            self.warn("The target is longer than the model reads; its end has no effect.")
-        sources = dict.fromkeys(picture.job.source or "" for picture in pictures)
-        for prompt in (*targets, *sources):
-            for word, hint in unknown_words(prompt, self.prior).items():
-                self.warn(f"prior={self.settings.prior} was not trained on {word!r}: {hint}")
+        self.check_prompts(pictures)
         errors = []
         try:
             for batch in batches(pictures, self.settings.batch_size):
@@ -164,6 +158,16 @@ class Session:
         if errors:
             raise errors[0]
         self.status = "finished"
+
+    def check_prompts(self, pictures: list[Picture]) -> None:
+        """Warn of what the prior cannot read."""
+        targets = dict.fromkeys(picture.job.target for picture in pictures)
+        if any(self.prior.prompt_was_truncated(target) for target in targets):
+            self.warn("The target is longer than the model reads; its end has no effect.")
+        sources = dict.fromkeys(picture.job.source or "" for picture in pictures)
+        for prompt in (*targets, *sources):
+            for word, hint in unknown_words(prompt, self.prior).items():
+                self.warn(f"prior={self.settings.prior} was not trained on {word!r}: {hint}")
 
     def edit_batch(self, batch: list[Picture]) -> None:
         """Edit pictures of one size, and write what came of them."""
@@ -298,7 +302,7 @@ class Session:
                 if back is not None:
                     contents["reconstructed"] = results.png(to_image(back.images[row]), text)
                 for kind, data in contents.items():
-                    _write(self.folder / picture.files[kind], data)
+                    write_file(self.folder / picture.files[kind], data)
                 self.finished[picture.index] = {
                     "source": str(picture.path),
                     "source_size": list(picture.original),
@@ -313,7 +317,7 @@ class Session:
 
     def write_records(self, config: dict[str, Any], command: str) -> None:
         """Write `config.yaml`, and `result.json` as the last file of the run."""
-        _write(self.folder / results.CONFIG, config_yaml(config))
+        write_file(self.folder / results.CONFIG, config_yaml(config))
         done = {
             "status": self.status,
             "command": command,
@@ -323,7 +327,7 @@ class Session:
             "warnings": self.warnings,
         }
         record = run_record(self.settings, self.prior, done)
-        _write(self.folder / results.RESULT, results.to_json(record))
+        write_file(self.folder / results.RESULT, results.to_json(record))
 
     def interrupted(self, count: int) -> str:
         """What to say after Ctrl-C, of `count` pictures."""
@@ -341,7 +345,12 @@ class Session:
             print(f"Edited picture: {self.folder / self.finished[index]['edited']}")
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
     try:
         results.write(path, data)
     except OSError as error:

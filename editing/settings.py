@@ -30,6 +30,7 @@ class Settings:
         reverse: whether the edit is run back.
         trace: whether an animation of the way is kept.
         overwrite: whether the result may replace an older one there.
+        resume: whether an interrupted edit of a scene goes on.
         method: name of the method.
         distiller: its config for `hydra.utils.instantiate`, guidance included.
         distilled_guidance: what a guidance-distilled FLUX is told, None for its own default.
@@ -64,6 +65,7 @@ class Settings:
     reverse: bool
     trace: bool
     overwrite: bool
+    resume: bool
     method: str
     distiller: dict[str, Any]
     distilled_guidance: float | None
@@ -143,6 +145,7 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         reverse=flag("reverse", cfg.reverse),
         trace=flag("trace", cfg.trace),
         overwrite=flag("overwrite", cfg.overwrite),
+        resume=flag("resume", cfg.resume),
         method=method,
         distiller={key: value for key, value in fields.items() if key not in OPTIMISATION},
         distilled_guidance=_distilled(_mapping(cfg.prior).get("distilled_guidance")),

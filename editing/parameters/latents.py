@@ -7,15 +7,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from editing.parameters.base import Canvas
 from samplers.prior import Prior
 
 
-class LatentCanvas:
+class LatentCanvas(Canvas):
     """Latents (B, C, h, w) that start at those of the sources; a :class:`Canvas`."""
 
     def __init__(self, prior: Prior, source: Float[Tensor, "B C h w"]) -> None:
         self.prior, self.source = prior, source
         self.tensors = [source.clone().requires_grad_()]
+        self.rates, self.per_image = (1.0,), True
 
     def latents(
         self, generators: Sequence[torch.Generator]

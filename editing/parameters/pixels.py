@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from editing.parameters.base import Canvas
 from samplers.prior import Prior
 
 
-class PixelCanvas:
+class PixelCanvas(Canvas):
     """Pixels (B, 3, H, W) that start at those of the sources; a :class:`Canvas`."""
 
     def __init__(self, prior: Prior, images: Float[Tensor, "B 3 H W"]) -> None:
@@ -19,6 +20,7 @@ class PixelCanvas:
         with torch.no_grad():
             self.source = prior.encode(images)
         self.tensors = [images.clone().requires_grad_()]
+        self.rates, self.per_image = (1.0,), True
 
     def latents(
         self, generators: Sequence[torch.Generator]

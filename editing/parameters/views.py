@@ -99,3 +99,26 @@ class Views:
         images = F.interpolate(self.images, size, mode="bilinear", antialias=True)
         cameras = self.cameras.resized(width, height)
         return replace(self, images=images.clamp(0, 1), cameras=cameras)
+
+    def cropped(self, width: int, height: int) -> "Views":
+        """The middle of the pictures."""
+        left, top = (self.cameras.width - width) // 2, (self.cameras.height - height) // 2
+        images = self.images[:, :, top : top + height, left : left + width]
+        center = self.cameras.center - self.cameras.center.new_tensor([left, top])
+        cameras = Cameras(self.cameras.poses, self.cameras.focal, center, width, height)
+        return replace(self, images=images, cameras=cameras)
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """V views of a scene as it is now.
+
+    Attributes:
+        image: in [0, 1].
+        depth: distance along the ray of what is seen, in the scene's own units.
+        alpha: how much of what is seen is scene and not background, in [0, 1].
+    """
+
+    image: Float[Tensor, "V 3 H W"]
+    depth: Float[Tensor, "V 1 H W"]
+    alpha: Float[Tensor, "V 1 H W"]

@@ -130,7 +130,7 @@ def test_what_images_share_ends_them_all(gaussian_prior: Any, square: torch.Tens
         def start(self, prior: Any, sources: Any) -> Any:
             canvas = super().start(prior, sources)
             weight = torch.zeros(1, *canvas.source.shape[1:], dtype=canvas.source.dtype)
-            canvas.tensors = [weight.requires_grad_()]
+            canvas.tensors, canvas.per_image = [weight.requires_grad_()], False
             canvas.latents = lambda generators: (canvas.source + weight, canvas.source)
             canvas.images = lambda: prior.decode(canvas.source + weight.detach()).float()
             return canvas

@@ -30,7 +30,7 @@ from benchmarks.rows import (
     write_edit,
     write_row,
 )
-from benchmarks.suites.base import REFERENCES, Case, Pictures, Suite, shown
+from benchmarks.suites.base import REFERENCES, Case, Pictures, SceneSuite, Suite, shown
 from editing import results
 from editing.edit import Edit, Editor
 from editing.errors import NonFiniteError, UserError
@@ -129,6 +129,8 @@ class Harness:
         def edit(batch: Sequence[Case], pictures: Pictures) -> Edit:
             before, after = zip(*(case.prompts for case in batch), strict=True)
             pair = prior.pair(source=list(before), target=list(after))
+            if isinstance(self.suite, SceneSuite):
+                return self.suite.edit(editor, batch, pair, seed)
             generators = make_generators(seed, [case.index for case in batch])
             return editor(pictures.source, pair, generators)
 

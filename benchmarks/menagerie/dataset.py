@@ -98,6 +98,14 @@ def load_shards(
     return data
 
 
+def poses_around(scene: Scene, count: int, arc: Number = 360.0) -> Float[Tensor, "V 4 4"]:
+    """Camera-to-world poses of `count` views, `arc` degrees around the animal, up and down."""
+    azimuths = [arc * (i / count - (0.5 if arc < 360 else 0.0)) for i in range(count)]
+    elevations = [16 + 12 * math.sin(2.399963 * i) for i in range(count)]
+    both = zip(azimuths, elevations, strict=True)
+    return torch.stack([camera_to_world(scene, a, e) for a, e in both])
+
+
 def views(scene: Scene, out: Path, count: int, size: int, arc: Number = 360.0) -> None:
     """Writes `count` views around a scene in Blender's `transforms.json` format (Synthetic NeRF).
 
@@ -107,10 +115,7 @@ def views(scene: Scene, out: Path, count: int, size: int, arc: Number = 360.0) -
     """
     (out / "images").mkdir(parents=True, exist_ok=True)
     frames = []
-    for i in range(count):
-        azimuth = arc * (i / count - (0.5 if arc < 360 else 0.0))
-        elevation = 16 + 12 * math.sin(2.399963 * i)
-        pose = camera_to_world(scene, azimuth, elevation)
+    for i, pose in enumerate(poses_around(scene, count, arc)):
         made = render([scene], size, pose[None])
         stem = out / "images" / f"r_{i:03d}"
         write(stem.with_suffix(".png"), png(made.image))

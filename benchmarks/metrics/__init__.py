@@ -35,6 +35,8 @@ COLUMNS = {
     "outside_distance": Column("distance to exact, outside", -1, 3),
     "outside_psnr": Column("PSNR to exact, outside, dB", 1, 1),
     "outside_ssim": Column("SSIM to exact, outside", 1, 3),
+    "views_psnr": Column("PSNR to exact views, dB", 1, 1),
+    "depth_error": Column("depth error, body lengths", -1, 3),
     "dinov2_direction": Column("DINOv2 direction", 1, 3),
     "imagenet": Column("success (ImageNet)", 1, 1, share=True),
     "clip_score": Column("CLIP", 1, 2),

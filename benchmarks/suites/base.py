@@ -9,7 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
+from editing.edit import Edit, Editor
 from editing.settings import Settings
+from samplers.prior import PromptPair
 
 Measures = dict[str, float]  # by metric; NaN where there is nothing to measure
 EDITS = "edits"  # folder of the rows of a study, inside its own
@@ -100,6 +102,15 @@ class Suite(Protocol):
 
     def identity(self) -> Mapping[str, Any]:
         """What else determines the measurements, such as the digest of a judge. JSON."""
+        ...
+
+
+@runtime_checkable
+class SceneSuite(Suite, Protocol):
+    """A suite whose cases are no pictures for the editor: it hands them over itself."""
+
+    def edit(self, editor: Editor, cases: Sequence[Case], prompts: PromptPair, seed: int) -> Edit:
+        """The edits of some cases, as pictures like those of `load`; for all of them together."""
         ...
 
 

@@ -177,8 +177,6 @@ class SceneCanvas(Canvas):
         with torch.no_grad():
             frames = [prior.encode(image[None].to(prior.device)) for image in source.views.images]
             self.encoded = torch.cat(frames)
-            # before anything is moved: the path through the source, for the video
-            self.before = [self.scene.render(camera).image[0].cpu() for camera in self.path()]
 
     def latents(
         self, generators: Sequence[torch.Generator]
@@ -199,10 +197,11 @@ class SceneCanvas(Canvas):
         rendered = [self.scene.render(self.cameras[[row]]) for row in self.source.rows]
         depth = torch.cat([each.depth for each in rendered]).cpu()
         cameras = self.cameras[self.source.rows].to(torch.device("cpu"))
-        frames = [self.scene.render(camera).image[0].cpu() for camera in self.path()]
         pairs = [
-            torch.cat([old, new], -1).clamp(0, 1)
-            for old, new in zip(self.before, frames, strict=True)
+            torch.cat(
+                [scene.render(camera).image[0] for scene in (self.source.scene, self.scene)], -1
+            )
+            for camera in self.path()
         ]
         return {
             f"edited{self.source.suffix}": self.scene.save(),

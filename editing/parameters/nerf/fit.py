@@ -37,7 +37,7 @@ class Fit:
     radius: float | int = 0.5
     grid_rate: float | int = 0.1
     network_rate: float | int = 3e-3
-    smoothness: float | int = 1e-4
+    smoothness: float | int = 1e-3
 
 
 def fit(

@@ -178,22 +178,15 @@ class DistillationEditor:
         optimizer = self.optimizer(groups, lr=self.step_size)
         inside = None if mask is None else [area(mask, tensor) for tensor in canvas.tensors]
         watchers = (*self.callbacks, *callbacks)
-        history: list[tuple[Tensor, Tensor]] = []
-        still = torch.zeros(len(generators), dtype=torch.bool)
-        ended: list[str | None] = [None] * len(generators)
         errors: list[NonFiniteError] = []
-        first, spent = 1, 0.0
+        so_far = _SoFar.begin(len(generators))
+        moving = (canvas, optimizer, generators, watchers)
         with count_evaluations(prior) as evaluations:
             if checkpoint is not None and (saved := checkpoint.load()) is not None:
-                canvas.restore(saved["tensors"])
-                optimizer.load_state_dict(saved["optimizer"])
-                for generator, drawn_so_far in zip(generators, saved["generators"], strict=True):
-                    generator.set_state(drawn_so_far)
-                remind(watchers, saved["callbacks"])
-                history, still, ended = saved["history"], saved["still"], saved["ended"]
+                so_far = _SoFar.resume(saved, *moving)
                 evaluations.forward, evaluations.backward = saved["evaluations"]
-                first, spent = saved["step"] + 1, saved["seconds"]
-            for step in range(first, self.steps + 1):
+            still, ended, history = so_far.still, so_far.ended, so_far.history
+            for step in range(so_far.step + 1, self.steps + 1):
                 target, source = canvas.latents(generators)
                 progress = (step - 1) / max(self.steps - 1, 1)
                 drawn = self.distiller.distill(target, source, prompts, generators, progress)
@@ -223,22 +216,14 @@ class DistillationEditor:
                 if still.all():
                     break
                 if checkpoint is not None and checkpoint.due(step):
-                    checkpoint.save(
-                        {
-                            "step": step,
-                            "tensors": canvas.state(),
-                            "optimizer": optimizer.state_dict(),
-                            "generators": [generator.get_state() for generator in generators],
-                            "callbacks": memories(watchers),
-                            "history": history,
-                            "still": still,
-                            "ended": ended,
-                            "evaluations": (evaluations.forward, evaluations.backward),
-                            "seconds": spent + time.perf_counter() - start,
-                        }
-                    )
+                    so_far.step = step
+                    spent = {
+                        "evaluations": (evaluations.forward, evaluations.backward),
+                        "seconds": so_far.seconds + time.perf_counter() - start,
+                    }
+                    checkpoint.save(so_far.saved(*moving) | spent)
             parameters = tuple(tensor.detach().clone() for tensor in canvas.tensors)
-            images, seconds = canvas.images(), spent + time.perf_counter() - start
+            images, seconds = canvas.images(), so_far.seconds + time.perf_counter() - start
         records = [
             {"step": step, "t": t.tolist(), "gradient_norm": norms.tolist()}
             for step, (t, norms) in enumerate(history, 1)
@@ -248,6 +233,61 @@ class DistillationEditor:
             errors[0].last_good = edit
             raise errors[0]
         return edit
+
+
+@dataclass
+class _SoFar:
+    """What an edit has to remember of its steps.
+
+    Attributes:
+        step: the last one, when it was saved.
+        history: t and the norm of the gradient of every step.
+        still: which images change no more.
+        ended: why, of each.
+        seconds: spent before this process.
+    """
+
+    step: int
+    history: list[tuple[Tensor, Tensor]]
+    still: Bool[Tensor, " B"]
+    ended: list[str | None]
+    seconds: float = 0.0
+
+    @staticmethod
+    def begin(count: int) -> "_SoFar":
+        return _SoFar(0, [], torch.zeros(count, dtype=torch.bool), [None] * count)
+
+    @staticmethod
+    def resume(
+        saved: dict[str, Any],
+        canvas: Canvas,
+        optimizer: torch.optim.Optimizer,
+        generators: Sequence[torch.Generator],
+        callbacks: Sequence[Callback],
+    ) -> "_SoFar":
+        """Set everything that moves to what was :meth:`saved`."""
+        canvas.restore(saved["tensors"])
+        optimizer.load_state_dict(saved["optimizer"])
+        for generator, state in zip(generators, saved["generators"], strict=True):
+            generator.set_state(state)
+        remind(callbacks, saved["callbacks"])
+        names = ("step", "history", "still", "ended", "seconds")
+        return _SoFar(**{name: saved[name] for name in names})
+
+    def saved(
+        self,
+        canvas: Canvas,
+        optimizer: torch.optim.Optimizer,
+        generators: Sequence[torch.Generator],
+        callbacks: Sequence[Callback],
+    ) -> dict[str, Any]:
+        """Itself and everything that moves, for a checkpoint."""
+        return vars(self) | {
+            "tensors": canvas.state(),
+            "optimizer": optimizer.state_dict(),
+            "generators": [generator.get_state() for generator in generators],
+            "callbacks": memories(callbacks),
+        }
 
 
 def area(mask: Float[Tensor, "B 1 H W"], tensor: Tensor) -> Tensor | None:

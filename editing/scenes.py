@@ -191,7 +191,8 @@ class SceneSession(Session):
         text = results.edit_text(self.settings.method, picture.prompt, picture.job.target)
         with self.timed("write"):
             before, after = row(source.shown), row(edit.images)
-            both = torch.cat([before, after], 1)
+            # one picture beside the other; rows of views above each other
+            both = torch.cat([before, after], -1 if len(edit.images) == 1 else 1)
             pictures = {
                 "edited": ("edited.png", results.png(to_image(after), text)),
                 "side_by_side": ("side_by_side.png", results.png(enlarged(to_image(both)), text)),

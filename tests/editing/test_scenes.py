@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from editing.edit import Progress, Step
+from editing.parameters.gaussians import read_ply
 from editing.parameters.nerf import Field
 from tests.editing.conftest import Outcome, result_of
 from tests.editing.parameters.test_readers import write_nerfstudio
@@ -181,3 +182,69 @@ def test_bad_input_gets_one_sentence(
     assert done.err.strip().splitlines()[-1].startswith("Error: ")
     assert "Traceback" not in done.err
     assert not Path("out/result.json").exists()
+
+
+def test_gaussians_are_edited(edit: Callable[..., Outcome], scene: Path) -> None:
+    words = ["parameters=gaussians", "size=32", f"src={scene}", "method=dds", "trace=false"]
+    done = edit(*words, "output=out", "parameters.count=30", "parameters.steps=3")
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[-1] == "Edited scene: out/edited.ply"
+    before, after = (read_ply(Path("out") / f"{name}.ply") for name in ("source", "edited"))
+    assert len(before) == len(after) and not torch.equal(before.harmonics, after.harmonics)
+    again = edit(*words, "output=again", "parameters.reconstruction=out/source.ply")
+    assert again.code == 0, again.err
+    assert Path("again/edited.ply").read_bytes() == Path("out/edited.ply").read_bytes()
+    refused = edit(*words, "output=bad", "parameters.reconstruction=cat.png")
+    assert refused.code == 2 and "cannot be read as a PLY file" in refused.err
+
+
+SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 40">
+  <g id="all"><rect width="40" height="40" fill="#204060"/>
+  <path d="M5 5 C20 0 30 30 35 35 Z" fill="#e0c030" stroke="red"/></g></svg>"""
+
+
+def test_a_drawing_is_edited(edit: Callable[..., Outcome]) -> None:
+    Path("drawing.svg").write_text(SVG)
+    done = edit("parameters=svg", "src=drawing.svg", "output=out", "method=dds", "steps=3")
+    assert done.code == 0, done.err
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "config.yaml",
+        "edited.png",
+        "edited.svg",
+        "result.json",
+        "side_by_side.png",
+        "source.svg",
+        "trace.gif",
+    ]
+    before, after = (Path("out") / f"{name}.svg" for name in ("source", "edited"))
+    assert before.read_text() != after.read_text() and '<g id="all">' in after.read_text()
+    (entry,) = result_of(Path("out"))["pictures"]
+    assert entry["files"] == ["source.svg", "edited.svg"]
+    with Image.open("out/edited.png") as picture:
+        assert picture.size == (32, 32)
+    refused = edit("parameters=svg", "src=drawing.svg", "output=out", "method=dds")
+    assert refused.code == 2 and "already holds a result" in refused.err
+    assert edit("parameters=svg", "src=drawing.svg", "output=out", "overwrite=true").code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "svg"),
+        ("", "svg"),
+        (SVG.replace("<g", "<script>alert(1)</script><g"), "script"),
+        ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 4"/>', "svg"),
+        (SVG.replace("<g", '<image href="http://example.org/a.png"/><g'), "example.org"),
+        (SVG.replace("M5 5", "Mnan 5"), "svg"),
+    ],
+)
+def test_bad_drawings_get_one_sentence(
+    text: str | None, message: str, edit: Callable[..., Outcome]
+) -> None:
+    if text is not None:
+        Path("drawing.svg").write_text(text)
+    done = edit("parameters=svg", "src=drawing.svg", "output=out", "method=dds")
+    assert done.code == 2 and message in done.err, done.err
+    (line,) = done.err.strip().splitlines()
+    assert line.startswith("Error: ") and line.endswith(".")
+    assert not Path("out").exists()

@@ -28,8 +28,9 @@ class Field(nn.Module):
         center: what the scene is around, in its own units.
         radius: of the sphere inside which the grids are undistorted, in the scene's own units.
         resolution: points of the grids along each axis.
-        features: channels from which colour is computed.
-        hidden: width of the network that does.
+        features: channels from which colour is computed, 3 or more. The first three are colour
+            themselves, before a sigmoid, so that an edit can be local; a network adds to them.
+        hidden: width of that network.
         directions: whether colour depends on where it is seen from.
         generator: draws the first features and weights; always the same if left out.
     """
@@ -86,13 +87,12 @@ class Field(nn.Module):
         self, points: Float[Tensor, "*batch 3"], toward: Float[Tensor, "*batch 3"]
     ) -> Float[Tensor, "*batch 3"]:
         """Colour in [0, 1] of points that are looked at in unit directions ``toward``."""
-        hidden = sample(self.feature_grid, self.contract(points))
-        if self.directions:
-            hidden = torch.cat([hidden, harmonics(toward)], -1)
+        features = sample(self.feature_grid, self.contract(points))
+        hidden = torch.cat([features, harmonics(toward)], -1) if self.directions else features
         *inner, last = zip(self.weights, self.biases, strict=True)
         for weight, bias in inner:
             hidden = F.relu(F.linear(hidden, weight, bias))
-        return torch.sigmoid(F.linear(hidden, *last))
+        return torch.sigmoid(features[..., :3] + F.linear(hidden, *last))
 
     @torch.no_grad()
     def refined(self, resolution: int) -> "Field":

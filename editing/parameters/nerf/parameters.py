@@ -44,13 +44,13 @@ class NeRF(FromViews):
         fit: how it is reconstructed.
         density_rate: factor of the step size of the density; 0 keeps the shape.
         color_rate: factor of the step size of the features of colour.
-        network_rate: factor of the step size of the network.
+        network_rate: factor of the step size of the network, which all of the scene shares.
     """
 
     fit: Fit = field(default_factory=Fit)
     density_rate: float | int = 1.0
-    color_rate: float | int = 1.0
-    network_rate: float | int = 0.1
+    color_rate: float | int = 3.0
+    network_rate: float | int = 0.0
     suffix: ClassVar[str] = ".safetensors"
 
     def reconstruct(

@@ -144,9 +144,7 @@ class MenagerieScenes(OfScenes):
     def seen(self, canvas: Any, scene: Scene) -> Float[Tensor, "3 H W"]:
         """The new views of a canvas as a strip."""
         poses = new_poses(scene, float(self.arc))
-        made = [
-            canvas.scene.render(cameras(pose[None], self.size)) for pose in poses
-        ]
+        made = [canvas.scene.render(cameras(pose[None], self.size)) for pose in poses]
         image = torch.cat([each.image for each in made]).cpu()
         return strip(image, torch.cat([each.depth for each in made]).cpu())
 

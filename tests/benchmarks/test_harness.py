@@ -284,7 +284,7 @@ SETTINGS = {
 }
 # What an edit of a case does not depend on, or what the model's hash and files say.
 OTHERWISE = (
-    "src target source jobs output reverse trace overwrite guidance prior model seed size "
+    "src target source jobs output reverse trace overwrite resume guidance prior model seed size "
     "batch_size device dtype early_stop lora embedding tuning mask captioner parent"
 ).split()
 

@@ -13,6 +13,7 @@ from editing.caption import find_clip
 from editing.distillers import DDS
 from editing.edit import DistillationEditor, Step
 from editing.errors import UserError
+from editing.parameters import Canvas
 from editing.plateau import Plateau
 from samplers.random import make_generators
 
@@ -29,12 +30,13 @@ class Colours:
         return torch.eye(3)[[self.names.index(text) for text in texts]]
 
 
-class Fade:
+class Fade(Canvas):
     """Stands in for a canvas: from red to green in so many steps per image."""
 
     def __init__(self, steps: list[int]) -> None:
         self.steps, self.now = torch.tensor(steps), 0
         self.tensors: list[torch.Tensor] = []
+        self.rates, self.per_image = (), True
 
     def latents(self, generators: Any) -> Any:
         raise AssertionError("a plateau looks at pictures only")

@@ -1,6 +1,7 @@
 """PLY files of Gaussians, in the layout of the reference implementation of Kerbl et al. 2023."""
 
 import importlib
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ PLAIN = {
     "opacity_logits": ("opacity",),
     "constant": ("f_dc_0", "f_dc_1", "f_dc_2"),
 }
+HEADER = 2**16  # bytes; longer ones are none
+_COUNT = re.compile(rb"(?m)^(element[ \t]+\S+)[ \t]+(\d+)")
 
 
 def read_ply(path: Path) -> Gaussians:
@@ -33,12 +36,13 @@ def read_ply(path: Path) -> Gaussians:
     if not path.is_file():
         raise UserError(f"{where} does not exist: give a PLY file of Gaussians.")
     try:
-        data = plyfile.PlyData.read(BytesIO(path.read_bytes()), mmap=False)
+        vertices = _vertices(path.read_bytes(), plyfile, where)
+    except UserError:
+        raise
     except Exception as error:  # a broken header may break the parser in any way
         raise UserError(f"{where} cannot be read as a PLY file: {reason(error)}.") from error
-    if "vertex" not in data or not len(data["vertex"].data):
+    if vertices is None or not len(vertices):
         raise UserError(f"{where} holds no vertices.")
-    vertices = data["vertex"].data
     names = set(vertices.dtype.names)
     needed = [name for group in PLAIN.values() for name in group]
     if missing := [name for name in needed if name not in names]:
@@ -65,6 +69,33 @@ def read_ply(path: Path) -> Gaussians:
         harmonics = torch.cat([harmonics, higher], 1)
     logits = values.pop("opacity_logits")[:, 0]
     return Gaussians(**values, opacity_logits=logits, harmonics=harmonics.contiguous())
+
+
+def _vertices(contents: bytes, plyfile: Any, where: str) -> Any:
+    """The table of vertices; None if there is none.
+
+    plyfile parses the header, with all counts set to 0: it would allocate what they say before it
+    reads, and then read number by number, a million Gaussians in minutes.
+    """
+    end = re.search(rb"end_header[ \t]*(\r\n|\n|\r)", contents[:HEADER])
+    header = contents[: end.end()] if end else contents[:HEADER]
+    counts = [int(match[2]) for match in _COUNT.finditer(header)]
+    data = plyfile.PlyData.read(BytesIO(_COUNT.sub(rb"\1 0", header)), mmap=False)
+    for element, count in zip(data.elements, counts, strict=True):
+        types = [
+            "u1" if data.text or isinstance(each, plyfile.PlyListProperty) else each.dtype()
+            for each in element.properties
+        ]
+        if count * sum(np.dtype(each).itemsize for each in types) > len(contents):
+            raise UserError(
+                f"{where} says that it holds {count} times '{element.name}', more than fit into "
+                f"its {len(contents)} bytes: it is damaged, or not all of it is there."
+            )
+    if data.text or not counts or data.elements[0].name != "vertex":
+        whole = plyfile.PlyData.read(BytesIO(contents), mmap=False)
+        return whole["vertex"].data if "vertex" in whole else None
+    layout = data.elements[0].dtype(data.byte_order)
+    return np.frombuffer(contents, layout, counts[0], len(header))  # refuses lists
 
 
 def write_ply(gaussians: Gaussians) -> bytes:

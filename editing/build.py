@@ -11,6 +11,7 @@ from editing.errors import UserError
 from editing.priors import load_prior
 from editing.priors.tuning import Tuning
 from editing.settings import Settings
+from editing.trajectory import TrajectoryEditor
 
 
 def load_model(settings: Settings) -> Any:
@@ -42,13 +43,17 @@ def make_editor(settings: Settings, prior: Any) -> Editor:
     from hydra.utils import instantiate
 
     with _options_of(f"method={settings.method}"):
-        distiller = instantiate(settings.distiller)(prior)
+        method = instantiate(settings.distiller)(prior)
+    if settings.trajectory:
+        return TrajectoryEditor(method)
+    with _options_of(f"method={settings.method}"):
         optimizer = instantiate(settings.optimizer)
         schedule = instantiate(settings.schedule)
         optimizer([torch.zeros(1, requires_grad=True)], lr=settings.step_size)  # refuses now
     parameters = make_parameters(settings)
+    assert settings.step_size is not None
     return DistillationEditor(
-        distiller, parameters, settings.steps, settings.step_size, optimizer, schedule
+        method, parameters, settings.steps, settings.step_size, optimizer, schedule
     )
 
 

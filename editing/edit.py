@@ -20,6 +20,7 @@ from samplers.prior import Evaluations, PromptPair, count_evaluations
 # The reference implementations multiply the loss by 2000, divide it by h w = 64 * 64 and take SGD
 # steps of 0.1. Kept per element, so that the step does not depend on the resolution.
 STEP_SIZE = 2000 * 0.1 / 64**2
+LOOK = 10  # steps between two looks at whether all is finite, where a look makes a device wait
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,7 @@ class DistillationEditor:
                 so_far = _SoFar.resume(saved, *moving)
                 evaluations.forward, evaluations.backward = saved["evaluations"]
             still, ended, history = so_far.still, so_far.ended, so_far.history
+            faults = _Faults.begin(still, canvas)
             for step in range(so_far.step + 1, self.steps + 1):
                 target, source = canvas.latents(generators)
                 progress = (step - 1) / max(self.steps - 1, 1)
@@ -199,20 +201,21 @@ class DistillationEditor:
                 if inside is not None:
                     confine(canvas.tensors, good, inside)
                 state = Step(step, self.steps, drawn.t, drawn.gradient, prior.dtype, canvas, still)
-                bad = not_finite(state) & ~still
-                for row in bad.nonzero().flatten().tolist():
-                    errors.append(explain(state, row))
-                    ended[row] = str(errors[-1])
-                still |= bad
-                if still.any():
-                    keep_rows(canvas, good, still)
-                for watcher in watchers:
-                    watcher.on_step(state)
                 history.append(
                     (drawn.t, torch.linalg.vector_norm(drawn.gradient.flatten(1), dim=1))
                 )
+                faults.find(state)
+                keep_rows(canvas, good, faults.frozen)
+                if faults.due(step) or step == self.steps:
+                    for row in faults.new(still):
+                        errors.append(faults.explain(row, history, self.steps, prior.dtype))
+                        ended[row] = str(errors[-1])
+                for watcher in watchers:
+                    watcher.on_step(state)
                 for row in still.nonzero().flatten().tolist():
                     ended[row] = ended[row] or f"no gain at step {step} of {self.steps}"
+                if still.any():
+                    faults.freeze(still)
                 if still.all():
                     break
                 if checkpoint is not None and checkpoint.due(step):
@@ -315,14 +318,72 @@ def confine(
 def keep_rows(canvas: Canvas, before: Sequence[Tensor], rows: Bool[Tensor, " B"]) -> None:
     """Set images back to what they were; tensors that they share, if it is all of them."""
     for tensor, kept in zip(canvas.tensors, before, strict=True):
-        if canvas.per_image:
-            tensor[rows.to(tensor.device)] = kept[rows.to(tensor.device)]
-        elif rows.all():
-            tensor.copy_(kept)
+        chosen = rows.view(-1, *[1] * (tensor.dim() - 1)) if canvas.per_image else rows.all()
+        tensor.copy_(torch.where(chosen.to(tensor.device), kept, tensor))
+
+
+@dataclass
+class _Faults:
+    """Which images are no longer finite, on the device: to read it is to wait for the device.
+
+    Attributes:
+        frozen: which images change no more, for whatever reason, (B,).
+        first: the step at which each was first not finite, 0 for none, (B,).
+        of_gradient: whether it was its gradient then, (B,).
+        every: steps between two looks.
+    """
+
+    frozen: Bool[Tensor, " B"]
+    first: Int64[Tensor, " B"]
+    of_gradient: Bool[Tensor, " B"]
+    every: int
+
+    @staticmethod
+    def begin(still: Bool[Tensor, " B"], canvas: Canvas) -> "_Faults":
+        device = canvas.tensors[0].device
+        frozen = still.to(device)
+        every = 1 if device.type == "cpu" else LOOK
+        return _Faults(frozen, torch.zeros_like(frozen, dtype=torch.int64), frozen, every)
+
+    def find(self, state: Step) -> None:
+        """Note which images are not finite after a step, and freeze them."""
+        bad = not_finite(state).to(self.frozen.device)
+        gradient = ~state.gradient.isfinite().flatten(1).all(1)
+        begins = bad & (self.first == 0)
+        self.first = torch.where(begins, state.step, self.first)
+        self.of_gradient = torch.where(begins, gradient.to(bad.device), self.of_gradient)
+        self.frozen = self.frozen | bad
+
+    def freeze(self, still: Bool[Tensor, " B"]) -> None:
+        """Images that are stopped change no more."""
+        self.frozen = self.frozen | still.to(self.frozen.device)
+
+    def due(self, step: int) -> bool:
+        """Whether it is time for a look."""
+        return step % self.every == 0
+
+    def new(self, still: Bool[Tensor, " B"]) -> list[int]:
+        """The rows that are not finite and not yet among the ``still`` ones, which they join."""
+        found = (self.first > 0).cpu() & ~still
+        still |= found
+        return found.nonzero().flatten().tolist()
+
+    def explain(
+        self, row: int, history: Sequence[tuple[Tensor, Tensor]], steps: int, dtype: torch.dtype
+    ) -> NonFiniteError:
+        """An error that names step, the bad image, its t, and the network's precision."""
+        step = int(self.first[row])
+        what = "gradient" if self.of_gradient[row] else "result"
+        name = str(dtype).removeprefix("torch.")
+        return NonFiniteError(
+            f"The {what} is not finite at step {step} of {steps}, image {row} of the batch "
+            f"(t = {int(history[step - 1][0][row])}, network in {name}); the last good result is "
+            "kept, and a smaller guidance or step size, or dtype=fp32, may help."
+        )
 
 
 def not_finite(state: Step) -> Bool[Tensor, " B"]:
-    """Which images have a gradient or a result that is not finite, on the CPU.
+    """Which images have a gradient or a result that is not finite.
 
     All of them, if they share their tensors.
     """
@@ -333,18 +394,7 @@ def not_finite(state: Step) -> Bool[Tensor, " B"]:
             bad = bad | ~finite.flatten(1).all(1)
         else:
             bad = (bad.any() | ~finite.all()).expand(len(bad))
-    return bad.cpu()
-
-
-def explain(state: Step, row: int) -> NonFiniteError:
-    """An error that names step, the bad image, its t, and the network's precision."""
-    what = "result" if state.gradient[row].isfinite().all() else "gradient"
-    dtype = str(state.dtype).removeprefix("torch.")
-    return NonFiniteError(
-        f"The {what} is not finite at step {state.step} of {state.steps}, image {row} of the batch "
-        f"(t = {int(state.t[row])}, network in {dtype}); the last good result is kept, and a "
-        "smaller guidance or step size, or dtype=fp32, may help."
-    )
+    return bad
 
 
 class Progress:

@@ -16,7 +16,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from editing.caption import Described
 from editing.errors import UserError
-from editing.images import fit, read_picture, to_image
+from editing.images import SUFFIXES, fit, read_picture, to_image
 from editing.paths import expanded, is_file
 
 CLIPSEG = "CIDAS/clipseg-rd64-refined"
@@ -86,7 +86,7 @@ class Mask:
 
 def is_picture(area: str) -> bool:
     """Whether a mask is meant as a file and not as a word."""
-    return is_file(area) or (Path(area).suffix != "" and " " not in area)
+    return is_file(area) or Path(area).suffix.lower() in SUFFIXES
 
 
 def drawn(area: str, size: Sequence[int]) -> Float[Tensor, "1 H W"]:

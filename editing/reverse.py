@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from editing.distillers.dds import DDS
 from editing.edit import Callback, DistillationEditor, Edit
 from editing.errors import NonFiniteError, UserError
 from editing.parameters import Latents
@@ -85,6 +86,8 @@ def there_and_back(
     there.noise, there.timesteps = noise, times
     edit = replace(editor, distiller=there)(sources, prompts, generators, callbacks, mask)
     back.noise, back.timesteps = Replay(noise), Replay(times)
+    if isinstance(back, DDS):  # the noises are fixed points of the source, and not of the edit
+        back.source_score = "network"
     returning = replace(
         editor,
         distiller=back,

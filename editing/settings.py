@@ -15,6 +15,8 @@ from samplers import checks
 MAX_SIZE = 4096  # pixels
 TARGET = 'what the picture shall show, as in target="a pig"'
 OPTIMISATION = ("steps", "step_size")  # fields of a method that are the loop's
+# What only a method that optimises takes.
+LOOP = ("noise", "timesteps", "optimizer", "schedule", "parameters", "reverse", "early_stop")
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,15 @@ class Settings:
         overwrite: whether the result may replace an older one there.
         resume: whether an interrupted edit of a scene goes on.
         method: name of the method.
+        trajectory: whether the method runs a sampler, instead of optimising.
         distiller: its config for `hydra.utils.instantiate`, guidance included.
         distilled_guidance: what a guidance-distilled FLUX is told, None for its own default.
         parameters: the config of what is optimised.
         optimizer: the config of how.
         schedule: the config of the step size's course.
         guidance: the scale in effect, None for a method without one.
-        steps: number of optimisation steps.
-        step_size: per element.
+        steps: number of optimisation steps, or of the sampler's schedule.
+        step_size: per element, None for a trajectory method.
         prior: name, folder or hub name of the model, as it was chosen.
         model: what `load_prior` takes for it.
         seed: of the random numbers.
@@ -67,6 +70,7 @@ class Settings:
     overwrite: bool
     resume: bool
     method: str
+    trajectory: bool
     distiller: dict[str, Any]
     distilled_guidance: float | None
     parameters: dict[str, Any]
@@ -74,7 +78,7 @@ class Settings:
     schedule: dict[str, Any]
     guidance: float | None
     steps: int
-    step_size: float
+    step_size: float | None
     prior: str
     model: str
     seed: int
@@ -116,13 +120,17 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
     fields |= {key: cfg[key] for key in ("steps", "guidance") if cfg[key] is not None}
     if "guidance" in fields:
         fields["guidance"] = number("guidance", fields["guidance"], least=0.0)
-    for group in ("noise", "timesteps"):
-        fields[group] = _mapping(cfg[group])
+    trajectory = "step_size" not in fields
+    if trajectory:
+        check_no_loop(method, given)
+    else:
+        for group in ("noise", "timesteps"):
+            fields[group] = _mapping(cfg[group])
     optimizer = _mapping(cfg.optimizer)
     own = optimizer.pop("step_size")
-    if own is not None and "method.step_size" not in given:
+    if own is not None and "method.step_size" not in given and not trajectory:
         fields["step_size"] = own
-    step_size = number("step_size", fields["step_size"], least=0.0)
+    step_size = None if trajectory else number("step_size", fields["step_size"], least=0.0)
     if step_size == 0:
         raise UserError("step_size=0 would change nothing: it must be positive.")
     jobs = _given(cfg.jobs)
@@ -133,6 +141,7 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         raise UserError(f"jobs={jobs} brings its own {extra[0]}: leave {extra[0]}= out.")
     else:
         src = target = ""
+    check_without(cfg, given)
     stopping = early_stop(_mapping(cfg.early_stop))
     if stopping and flag("reverse", cfg.reverse):
         raise UserError("reverse=true needs every step: leave early_stop.patience at 0.")
@@ -147,7 +156,8 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         overwrite=flag("overwrite", cfg.overwrite),
         resume=flag("resume", cfg.resume),
         method=method,
-        distiller={key: value for key, value in fields.items() if key not in OPTIMISATION},
+        trajectory=trajectory,
+        distiller={k: v for k, v in fields.items() if trajectory or k not in OPTIMISATION},
         distilled_guidance=_distilled(_mapping(cfg.prior).get("distilled_guidance")),
         parameters=_mapping(cfg.parameters),
         optimizer=optimizer,
@@ -174,6 +184,29 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
 
 def _distilled(value: Any) -> float | None:
     return None if value is None else number("prior.distilled_guidance", value, least=0.0)
+
+
+def check_without(cfg: DictConfig, given: Collection[str]) -> None:
+    """Refuses fields of what is not there."""
+    off = {
+        "mask": (_given(cfg.mask.area) is None, "mask="),
+        "early_stop": (cfg.early_stop.patience == 0, "early_stop.patience="),
+        "lora_scale": (_given(cfg.lora) is None, "lora="),
+    }
+    for name in given:
+        missing, without = off.get(name.partition(".")[0], (False, ""))
+        if missing and name not in ("mask", "mask.area", "early_stop.patience"):
+            raise UserError(f"{name}= does nothing without {without}: give that too.")
+
+
+def check_no_loop(method: str, given: Collection[str]) -> None:
+    """Refuses options of the optimisation loop for a method that has none."""
+    for name in given:
+        group = name.partition(".")[0]
+        if group in LOOP:
+            raise UserError(
+                f"method={method} runs a sampler and optimises nothing: leave {group}= out."
+            )
 
 
 def early_stop(fields: dict[str, Any]) -> dict[str, Any] | None:

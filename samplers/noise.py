@@ -109,6 +109,8 @@ class FixedPointNoise:
             raise ValueError(f"gradient must be one of {names}, got {self.gradient!r}")
         if self.gradient != "exact" and (self.distance, self.variable) != ("l2", "z_t"):
             raise ValueError(f"gradient={self.gradient} takes distance=l2 and variable=z_t only")
+        if self.gradient == "picard" and self.step_size != 1:
+            raise ValueError(f"step_size={self.step_size} cannot be used with gradient=picard")
         if whole("anderson", self.anderson, least=0) and self.gradient != "picard":
             raise ValueError(f"anderson={self.anderson} cannot be used without gradient=picard")
 
@@ -125,21 +127,42 @@ class FixedPointNoise:
         noise = randn(z.shape, generators, z.device, z.dtype)
         alpha, sigma = prior.alpha_sigma(t)
         z_t = alpha * z + sigma * noise  # Eq. 1
-        best, least = z_t, z_t.new_full((len(z),), math.inf)
+        if self.early_stop:
+            z_t = self.stop_early(prior, z_t, z, t, condition, guidance)
+            return (z_t - alpha * z) / sigma
         history: list[tuple[Tensor, Tensor]] = []
         for _ in range(self.iterations):
-            moved, residual = self.move(prior, z_t, z, t, condition, guidance, history)
-            if self.early_stop:
-                falls = residual < least
-                if not falls.any():
-                    z_t = best
-                    break
-                least = torch.where(falls, residual, least)
-                falls = falls[:, None, None, None]
-                best = torch.where(falls, z_t, best)
-                moved = torch.where(falls, moved, best)
-            z_t = moved
+            z_t, _ = self.move(prior, z_t, z, t, condition, guidance, history)
         return (z_t - alpha * z) / sigma
+
+    def stop_early(
+        self,
+        prior: Prior,
+        z_t: Float[Tensor, "B C h w"],
+        z: Float[Tensor, "B C h w"],
+        t: Int64[Tensor, " B"],
+        condition: Condition,
+        guidance: float,
+    ) -> Float[Tensor, "B C h w"]:
+        """The iterations, each of those images only whose residual still falls."""
+        best, rows = z_t, torch.arange(len(z), device=z.device)
+        least = z_t.new_full((len(z),), math.inf)
+        history: list[tuple[Tensor, Tensor]] = []
+        for _ in range(self.iterations):
+            now = z_t[rows]
+            moved, residual = self.move(
+                prior, now, z[rows], t[rows], condition[rows], guidance, history
+            )
+            falls = residual < least[rows]
+            z_t = z_t.index_copy(0, rows[~falls], best[rows[~falls]])
+            rows = rows[falls]
+            best, least = best.index_copy(0, rows, now[falls]), least.clone()
+            least[rows] = residual[falls]
+            z_t = z_t.index_copy(0, rows, moved[falls])
+            history = [(noise[falls], change[falls]) for noise, change in history]
+            if not len(rows):
+                break
+        return z_t
 
     def move(
         self,
@@ -203,7 +226,7 @@ def anderson_mix(history: Sequence[tuple[Tensor, Tensor]]) -> Float[Tensor, "B C
     gram = changes.mT @ changes
     damping = 1e-6 * gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] + 1e-12
     right = changes.mT @ residual.flatten(1)[..., None]
-    weights = torch.linalg.solve(gram + damping * torch.eye(gram.shape[1]).to(gram), right)
+    weights = torch.linalg.solve_ex(gram + damping * torch.eye(gram.shape[1]).to(gram), right)[0]
     correction = ((steps + changes) @ weights).view_as(x)
     return x + residual - correction
 

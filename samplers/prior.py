@@ -184,15 +184,27 @@ def record_evaluations(prior: Prior, z_t: Float[Tensor, "N ..."]) -> Float[Tenso
 
     A prior calls this on what enters its network, and hands what it returns to the network.
     """
-    counters = [counter for counted, counter in _counting.get() if counted is prior]
-    for counter in counters:
+    for counter in _counters(prior):
         counter.forward += len(z_t)
+    return record_backward(prior, z_t)
 
-    def count_backward(_: Tensor) -> None:
+
+def record_backward(prior: Prior, entering: Float[Tensor, "N ..."]) -> Float[Tensor, "N ..."]:
+    """Count N backward evaluations when a gradient arrives at what enters the network.
+
+    A prior calls this on an embedding that a gradient is asked of, where none is of the latents.
+    """
+    counters = _counters(prior)
+
+    def count(_: Tensor) -> None:
         for counter in counters:
-            counter.backward += len(z_t)
+            counter.backward += len(entering)
 
-    if counters and z_t.requires_grad:
-        z_t = z_t.view_as(z_t)  # a hook on the caller's own tensor would stay there
-        z_t.register_hook(count_backward)
-    return z_t
+    if counters and entering.requires_grad:
+        entering = entering.view_as(entering)  # a hook on the caller's own tensor would stay there
+        entering.register_hook(count)
+    return entering
+
+
+def _counters(prior: Prior) -> list[Evaluations]:
+    return [counter for counted, counter in _counting.get() if counted is prior]

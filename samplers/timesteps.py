@@ -1,5 +1,6 @@
 """How the timestep of one optimisation step is drawn, one per image."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -8,6 +9,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from samplers.checks import number
 from samplers.random import randint
 
 
@@ -42,6 +44,7 @@ class UniformTimesteps:
     high: float | int = 0.949
 
     def __post_init__(self) -> None:
+        check_numbers(low=self.low, high=self.high)
         if not 0 <= self.low < self.high <= 1:
             raise ValueError(f"timesteps need 0 <= low < high <= 1, got {self.low} and {self.high}")
 
@@ -66,6 +69,7 @@ class AnnealedTimesteps:
     final: float | int = 0.5
 
     def __post_init__(self) -> None:
+        check_numbers(low=self.low, high=self.high, final=self.final)
         if not 0 <= self.low < self.final <= self.high <= 1:
             raise ValueError(
                 "annealed timesteps need 0 <= low < final <= high <= 1, "
@@ -91,6 +95,7 @@ class DescendingTimesteps:
     high: float | int = 1.0
 
     def __post_init__(self) -> None:
+        check_numbers(low=self.low, high=self.high)
         if not 0 <= self.low < self.high <= 1:
             raise ValueError(f"timesteps need 0 <= low < high <= 1, got {self.low} and {self.high}")
 
@@ -99,6 +104,16 @@ class DescendingTimesteps:
     ) -> Int64[Tensor, " B"]:
         t = round((self.high + progress * (self.low - self.high)) * num_timesteps)
         return torch.full((len(generators),), min(t, num_timesteps - 1))
+
+
+def check_numbers(**given: float | int) -> None:
+    """Refuses what is no number.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    for name, value in given.items():
+        number(f"timesteps.{name}", value, least=-math.inf)
 
 
 def draw(

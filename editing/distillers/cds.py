@@ -41,7 +41,7 @@ class CDS(ScoreDistiller):
         *,
         weight: float | int = 3.0,
         patches: int = 256,
-        patch_sizes: Sequence[int] = (1, 2),
+        patch_sizes: Sequence[int] | int = (1, 2),
         temperature: float | int = 0.07,
         **options: Any,
     ) -> None:
@@ -57,7 +57,8 @@ class CDS(ScoreDistiller):
         self.weight = number("weight", weight, least=0)
         self.temperature = number("temperature", temperature, least=1e-3)
         self.patches = whole("patches", patches, least=1)
-        self.patch_sizes = tuple(whole("patch_sizes", side, least=1) for side in patch_sizes)
+        sides = [patch_sizes] if isinstance(patch_sizes, int) else patch_sizes
+        self.patch_sizes = tuple(whole("patch_sizes", side, least=1) for side in sides)
         if not self.patch_sizes:
             raise ValueError("patch_sizes is empty: give at least one side")
 
@@ -107,9 +108,10 @@ class CDS(ScoreDistiller):
             for side in self.patch_sizes:
                 side = min(side, *grids[0].shape[-2:])
                 key, query = (F.avg_pool2d(grid, side).flatten(2).mT for grid in grids)
-                drawn = draw_patches(key.shape[1], self.patches, generators).to(key.device)
-                rows = drawn[..., None].expand(-1, -1, key.shape[2])
-                key, query = (patches.gather(1, rows) for patches in (key, query))
+                if key.shape[1] > self.patches:
+                    drawn = draw_patches(key.shape[1], self.patches, generators).to(key.device)
+                    rows = drawn[..., None].expand(-1, -1, key.shape[2])
+                    key, query = (patches.gather(1, rows) for patches in (key, query))
                 total = total + patch_nce(query, key, self.temperature).sum()
         return total
 

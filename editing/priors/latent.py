@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from editing.paths import expanded
-from samplers.prior import Condition, Prior, record_evaluations
+from samplers.prior import Condition, Prior, record_backward, record_evaluations
 
 
 class LatentPrior(Prior):
@@ -90,8 +90,13 @@ class LatentPrior(Prior):
         self, z_t: Float[Tensor, "N C h w"], t: Int64[Tensor, " N"], condition: Condition
     ) -> Float[Tensor, "N C h w"]:
         """The network's own prediction, float32 in and out."""
+        known = z_t.requires_grad  # then its gradient counts, and no other
         z_t = record_evaluations(self, z_t).to(self.dtype)
-        tensors = {name: tensor.to(self.dtype) for name, tensor in condition.tensors.items()}
+        tensors = {}
+        for name, tensor in condition.tensors.items():
+            if tensor.requires_grad and not known:
+                tensor, known = record_backward(self, tensor), True
+            tensors[name] = tensor.to(self.dtype)
         with backward_kernel(self.network, self.device):
             return self.run_network(z_t, t.to(self.device), tensors).float()
 

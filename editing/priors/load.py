@@ -75,6 +75,10 @@ def load_prior(
     finally:
         for library in with_bar:
             library.enable_progress_bar()
+    if distilled_guidance is not None and kind != "flux":
+        raise UserError(
+            f"distilled_guidance={distilled_guidance} is for FLUX, which {name_or_path} is not."
+        )
     at = torch.device("cpu") if tuning.cpu_offload else device
     options: dict[str, Any] = {"name": str(name_or_path), "folder": folder, "device": at}
     family = FAMILIES[kind]

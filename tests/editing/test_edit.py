@@ -1,7 +1,7 @@
 """The optimisation loop: exact answers, batches, callbacks, and what happens to NaNs."""
 
+import dataclasses
 import io
-import re
 import subprocess
 import sys
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 
 import editing
 from editing.distillers import DDS, IDS, SDS, ScoreDistiller
-from editing.edit import DistillationEditor, Progress, Step, Trace, explain, not_finite
+from editing.edit import DistillationEditor, Progress, Step, Trace, _Faults, not_finite
 from editing.errors import NonFiniteError, UserError
 from editing.parameters import Latents, Pixels
 from editing.schedules import Linear
@@ -149,17 +149,39 @@ def test_what_images_share_ends_them_all(gaussian_prior: Any, square: torch.Tens
     assert all("not finite at step 3 of 9" in (reason or "") for reason in last.stopped)
 
 
-def test_the_message_names_the_t_of_the_image(tiny_prior: Any, images: torch.Tensor) -> None:
+def test_only_the_bad_image_is_not_finite(tiny_prior: Any, images: torch.Tensor) -> None:
     z = tiny_prior.encode(images)
     canvas = Latents().start(tiny_prior, images)
     with torch.no_grad():
         canvas.tensors[0][2] = torch.inf
     times, still = torch.tensor([11, 22, 33]), torch.zeros(3, dtype=torch.bool)
     state = Step(4, 5, times, torch.zeros_like(z), torch.float16, canvas, still)
-    bad = not_finite(state)
-    assert bad.tolist() == [False, False, True]
-    said = str(explain(state, 2))
-    assert re.search(r"result .* step 4 of 5, image 2 .*t = 33.*float16", said)
+    assert not_finite(state).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("every", [1, 4, 10])
+def test_a_look_now_and_then_finds_the_same(
+    tiny_prior: Any, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    """As on a GPU, which is not made to wait at every step: the image ends where it did."""
+    prompts = tiny_prior.pair(source="a cat", target="a pig")
+    begin = _Faults.begin
+
+    def rarely(still: torch.Tensor, canvas: Any) -> _Faults:
+        return dataclasses.replace(begin(still, canvas), every=every)
+
+    monkeypatch.setattr(_Faults, "begin", staticmethod(rarely))
+    with pytest.raises(NonFiniteError) as caught:
+        DistillationEditor(Spoilt(tiny_prior), steps=9)(
+            images, prompts, make_generators(0, range(3))
+        )
+    t = caught.value.last_good.records[2]["t"][1]
+    said = f"gradient is not finite at step 3 of 9, image 1 of the batch (t = {t}, network in"
+    assert said in str(caught.value)
+    short = DistillationEditor(DDS(tiny_prior), steps=2)(
+        images, prompts, make_generators(0, range(3))
+    )
+    torch.testing.assert_close(caught.value.last_good.latents[1], short.latents[1])
 
 
 def test_half_precision_that_overflows_is_caught(tiny_sd: Any, images: torch.Tensor) -> None:

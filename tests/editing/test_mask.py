@@ -97,7 +97,13 @@ def test_pasting_keeps_the_sources_bits() -> None:
 
 @pytest.mark.parametrize(
     ("area", "expected"),
-    [("the cat", False), ("cat", False), ("mask.png", True), ("a cat in St. Ives", False)],
+    [
+        ("the cat", False),
+        ("cat", False),
+        ("mask.png", True),
+        ("my masks/m.PNG", True),
+        ("a cat in St. Ives", False),
+    ],
 )
 def test_words_and_files_are_told_apart(area: str, expected: bool) -> None:
     assert is_picture(area) == expected

@@ -15,7 +15,9 @@ from editing.errors import NonFiniteError, UserError
 from editing.parameters import Pixels
 from editing.reverse import psnr, there_and_back
 from editing.schedules import Linear
+from samplers.noise import FixedPointNoise
 from samplers.random import make_generators
+from samplers.timesteps import UniformTimesteps
 
 
 @pytest.fixture
@@ -118,3 +120,32 @@ def test_the_schedule_is_run_backwards(mixture_prior: Any, square: torch.Tensor)
     once = DistillationEditor(DDS(mixture_prior), steps=1)
     _, alone = there_and_back(once, square, prompts, make_generators(0, range(3)))
     assert torch.equal(back.latents, alone.latents)
+
+
+def test_a_fixed_point_of_the_source_is_not_taken_for_one_of_the_edit(
+    gaussian_prior: Any, square: torch.Tensor
+) -> None:
+    """Where both scores agree on the way there, they must on the way back."""
+    prompts = gaussian_prior.pair(source="a cat", target="a pig").expand(3)
+    converged = FixedPointNoise(iterations=200, gradient="picard")
+    found = [
+        there_and_back(
+            DistillationEditor(
+                DDS(
+                    gaussian_prior,
+                    noise=converged,
+                    timesteps=UniformTimesteps(0.05, 0.3),
+                    guidance=1.0,
+                    source_score=score,
+                ),
+                steps=5,
+            ),
+            square,
+            prompts,
+            make_generators(0, range(3)),
+        )
+        for score in ("network", "fixed_point")
+    ]
+    (there, back), (cheap, returned) = found
+    torch.testing.assert_close(cheap.latents, there.latents, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(returned.latents, back.latents, atol=1e-5, rtol=1e-5)

@@ -297,11 +297,26 @@ def test_an_early_stop_does_not_depend_on_the_batch(mixture_prior: Any) -> None:
         torch.testing.assert_close(together[i : i + 1], alone)
 
 
+def test_only_images_whose_residual_falls_are_evaluated(gaussian_prior: Any) -> None:
+    """The second image starts at its fixed point, from where every step leads away."""
+    t, z = torch.tensor([500, 500]), latents(0, 2)
+    alpha, sigma = gaussian_prior.alpha_sigma(t)
+    mean, v = gaussian_prior.means[0, 0], 0.3
+    start = z.clone()  # any noise
+    start[1] = (sigma * (z - mean) / (alpha * v))[1]  # e* of the second
+    noise = FixedPointNoise(iterations=5, step_size=1e-3, early_stop=True)
+    cat = gaussian_prior.embed(["a cat"]).expand(2)
+    with count_evaluations(gaussian_prior) as counted:
+        noise.stop_early(gaussian_prior, alpha * z + sigma * start, z, t, cat, 1.0)
+    assert 5 + 2 <= counted.forward <= 5 + 3
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"gradient": "picard", "distance": "l1"}, "takes distance=l2 and variable=z_t only"),
         ({"anderson": 2}, "without gradient=picard"),
+        ({"gradient": "picard", "step_size": 0.3}, "step_size=0.3 cannot be used"),
     ],
 )
 def test_what_does_not_go_together_is_refused(options: dict[str, Any], said: str) -> None:

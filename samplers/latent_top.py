@@ -1,0 +1,146 @@
+"""Latent trajectory optimisation with a prior, "latent-TOP" ("On the Robustness of Diffusion
+Inversion in Image Manipulation"): biases on the empty prompt and on the first noise."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from samplers.checks import number, whole
+from samplers.null_text import TEXT, NullText, mean_square, move, prior_trajectory
+from samplers.prior import Condition, Prior
+from samplers.random import randn
+from samplers.trajectory import (
+    Inversion,
+    Store,
+    Visit,
+    Watcher,
+    descent,
+    guided_noise,
+    unwatched,
+)
+
+
+class LatentTOP(NullText):
+    """DDIM inversion at guidance 1 gives the prior trajectory; biases on the embedding of the empty
+    prompt, one for every time, and on the noise make guided sampling follow it.
+
+    The optimisation begins at the best of several random biases. Sampling is that of
+    :class:`NullText`. Costs, for every time, N + 2 forward and N backward network evaluations per
+    image; at the first time, where the noise moves and both predictions with it, N / 2 steps are
+    made, and 2 evaluations for every start and hop.
+
+    Args:
+        prior: see :class:`NullText`, as ``steps`` and ``guidance`` are.
+        iterations: N, steps of Adam for every time (m of the paper).
+        rate: its learning rate for the biases of the prompt; it falls to half of that.
+        noise_rate: its learning rate for the bias of the noise.
+        starts: random biases that are drawn, each of which is one start; none is one more.
+        hops: how often the best so far is changed at random, and kept if that is better.
+        scale: standard deviation of the biases that are drawn, as a fraction of the embedding's own
+            for the prompt, and in units of the noise.
+    """
+
+    def __init__(
+        self,
+        prior: Prior,
+        *,
+        noise_rate: float | int = 0.01,
+        starts: int = 20,
+        hops: int = 5,
+        scale: float | int = 0.05,
+        **options: Any,
+    ) -> None:
+        super().__init__(prior, **{"tolerance": 0.0} | options)
+        self.noise_rate = number("noise_rate", noise_rate, least=0)
+        self.starts, self.hops = whole("starts", starts, least=0), whole("hops", hops, least=0)
+        self.scale = number("scale", scale, least=0)
+
+    @torch.no_grad()
+    def invert(
+        self,
+        z: Float[Tensor, "B C h w"],
+        source: Condition,
+        generators: Sequence[torch.Generator],
+        watch: Watcher = unwatched,
+        store: Store | None = None,
+    ) -> Inversion:
+        source = source.expand(len(z))
+        trajectory = prior_trajectory(self.prior, z, self.times, source, watch, store)
+        saved = store.load() if store is not None else None
+        if saved is not None and "null" in saved:
+            noise, z_t, nulls = saved["noise"], saved["z_t"], saved["null"]
+        else:
+            t, to = self.times[-1], self.times[-2]
+            begun = self.begin(trajectory[:, -1], source, trajectory[:, -2], generators)
+            noise, null = self.fit_both(*begun, t, to, source, trajectory[:, -2])
+            conditional = guided_noise(self.prior, noise, t, source, 1.0)
+            z_t, nulls = self.step(null, noise, t, to, conditional), null[:, None]
+        for step, (t, to) in enumerate(descent(self.times), 1):
+            goal = trajectory[:, self.steps - step]
+            if step > nulls.shape[1]:
+                conditional = guided_noise(self.prior, z_t, t, source, 1.0)
+                null = self.fit(nulls[:, -1], z_t, t, to, conditional, goal, step)
+                z_t = self.step(null, z_t, t, to, conditional)
+                nulls = torch.cat([nulls, null[:, None]], 1)
+            if store is not None:
+                store.save({"trajectory": trajectory, "noise": noise, "z_t": z_t, "null": nulls})
+            watch(Visit(step, self.steps, to, z_t, goal, sampling=False))
+        return Inversion({"noise": noise, "null": nulls})
+
+    def begin(
+        self,
+        noise: Float[Tensor, "B C h w"],
+        source: Condition,
+        goal: Float[Tensor, "B C h w"],
+        generators: Sequence[torch.Generator],
+    ) -> tuple[Float[Tensor, "B C h w"], Float[Tensor, "B n c"]]:
+        """Of the biases that are drawn, those whose first step ends nearest to ``goal``."""
+        t, to = self.times[-1], self.times[-2]
+        null = self.prior.null(len(noise)).tensors[TEXT].float()
+        spread = self.scale * null.std(dim=(1, 2), keepdim=True)
+
+        def error(noise: Tensor, null: Tensor) -> Tensor:
+            conditional = guided_noise(self.prior, noise, t, source, 1.0)
+            return mean_square(self.step(null, noise, t, to, conditional) - goal)
+
+        best, least = (noise, null), error(noise, null)
+        for draw in range(self.starts + self.hops):
+            centre = (noise, null) if draw < self.starts else best
+            bias = randn(noise.shape, generators, noise.device, noise.dtype)
+            text = randn(null.shape, generators, null.device, null.dtype)
+            tried = (centre[0] + self.scale * bias, centre[1] + spread * text)
+            found = error(*tried)
+            better = found < least
+            least = torch.where(better, found, least)
+            best = (
+                torch.where(better[:, None, None, None], tried[0], best[0]),
+                torch.where(better[:, None, None], tried[1], best[1]),
+            )
+        return best
+
+    def fit_both(
+        self,
+        noise: Float[Tensor, "B C h w"],
+        null: Float[Tensor, "B n c"],
+        t: int,
+        to: int,
+        source: Condition,
+        goal: Float[Tensor, "B C h w"],
+    ) -> tuple[Float[Tensor, "B C h w"], Float[Tensor, "B n c"]]:
+        """Noise and embeddings with which the first step ends nearest to ``goal``."""
+        still = torch.zeros(len(noise), dtype=torch.bool, device=noise.device)
+        with torch.enable_grad():
+            noise, null = noise.clone().requires_grad_(), null.clone().requires_grad_()
+            groups: list[dict[str, Any]] = [
+                {"params": [noise], "lr": self.noise_rate},
+                {"params": [null]},
+            ]
+            optimizer = torch.optim.Adam(groups, lr=self.rate)
+            for _ in range(self.iterations // 2):
+                conditional = guided_noise(self.prior, noise, t, source, 1.0)
+                error = mean_square(self.step(null, noise, t, to, conditional) - goal)
+                move(optimizer, [noise, null], error, still)
+        return noise.detach(), null.detach()

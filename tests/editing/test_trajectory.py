@@ -1,0 +1,95 @@
+"""Sampler methods on pictures: masks, callbacks, failures, and the command line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from editing.edit import Trace
+from editing.errors import NonFiniteError
+from editing.trajectory import TrajectoryEditor
+from samplers.ddib import DDIB
+from samplers.random import make_generators
+from samplers.sdedit import SDEdit
+from samplers.trajectory import Inversion
+
+METHODS = sorted(
+    "cyclediffusion ddib ddpm_inversion direct_inversion edict flowedit latent_top negative_prompt "
+    "null_text p2p pnp rf_inversion sdedit".split()
+)
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+
+
+def test_an_edit_is_what_the_method_makes(tiny_prior: Any, images: torch.Tensor) -> None:
+    method = SDEdit(tiny_prior, steps=5)
+    prompts = tiny_prior.pair(source="a cat", target="a pig")
+    trace = Trace(1)
+    edit = TrajectoryEditor(method)(images, prompts, make_generators(0, range(2)), [trace])
+    z = method(tiny_prior.encode(images), prompts.expand(2), make_generators(0, range(2)))
+    torch.testing.assert_close(edit.latents, z)
+    torch.testing.assert_close(edit.images, tiny_prior.decode(z))
+    assert edit.evaluations.forward == 2 * 3 * 2  # 0.6 of the steps, guided
+    assert [record["step"] for record in edit.records] == [1, 2, 3] == trace.steps
+    assert edit.records[-1]["t"] == [0, 0] and edit.stopped == (None, None)
+
+
+def test_outside_the_mask_latents_are_the_source_s(tiny_prior: Any, images: torch.Tensor) -> None:
+    mask = torch.zeros(2, 1, 32, 48)
+    mask[..., :24] = 1
+    prompts = tiny_prior.pair(source="a cat", target="a pig")
+    editor = TrajectoryEditor(SDEdit(tiny_prior, steps=5))
+    edit = editor(images, prompts, make_generators(0, range(2)), mask=mask)
+    z = tiny_prior.encode(images)
+    assert torch.equal(edit.latents[..., 6:], z[..., 6:])
+    assert not torch.allclose(edit.latents[..., :6], z[..., :6])
+    # what is kept is noisy on the way, and not only put back at the end
+    free = editor(images, prompts, make_generators(0, range(2)))
+    assert not torch.allclose(edit.latents[..., :6], free.latents[..., :6])
+
+
+def test_a_known_inversion_is_taken(tiny_prior: Any, images: torch.Tensor) -> None:
+    prompts = tiny_prior.pair(source="a cat", target="a pig")
+    noise = torch.randn(2, 4, 8, 12, generator=torch.Generator().manual_seed(1))
+    method = DDIB(tiny_prior, steps=3)
+    editor = TrajectoryEditor(method, inversion=Inversion({"noise": noise}))
+    edit = editor(images, prompts, make_generators(0, range(2)))
+    assert edit.evaluations.forward == 2 * 3 * 2  # nothing is inverted
+    other = editor(1 - images, prompts, make_generators(0, range(2)))
+    assert torch.equal(edit.latents, other.latents)
+
+
+def test_what_is_not_finite_is_said(tiny_prior: Any, images: torch.Tensor) -> None:
+    class Spoilt(DDIB):
+        def sample(self, *args: Any, **options: Any) -> torch.Tensor:
+            z = super().sample(*args, **options)
+            z[1] = torch.nan
+            return z
+
+    prompts = tiny_prior.pair(source="a cat", target="a pig")
+    with pytest.raises(NonFiniteError, match=r"not finite \(network in float32\)") as caught:
+        TrajectoryEditor(Spoilt(tiny_prior, steps=2))(images, prompts, make_generators(0, range(2)))
+    last = caught.value.last_good
+    assert last.stopped[0] is None and "not finite" in last.stopped[1]
+    assert last.images[0].isfinite().all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs_from_the_command_line(
+    edit: Callable[..., Any], tmp_path: Path, method: str
+) -> None:
+    outcome = edit(f"method={method}", "steps=3", "output=out", "source=a cat")
+    assert outcome.code == 0, outcome.err
+    record = json.loads((tmp_path / "out/result.json").read_text())
+    assert (record["method"], record["steps"]) == (method, 3)
+    assert record["network_evaluations"]["forward"] > 0
+    made = Image.open(tmp_path / "out/edited.png")
+    assert made.size == tuple(record["pictures"][0]["edited_size"])
+    assert (tmp_path / "out/trace.gif").exists()

@@ -1,0 +1,144 @@
+"""Embeddings that are learnt: null-text inversion and latent trajectory optimisation."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from samplers.ddib import DDIB
+from samplers.latent_top import LatentTOP
+from samplers.null_text import NullText
+from samplers.prior import count_evaluations
+from samplers.random import make_generators
+
+METHODS = (NullText, LatentTOP)
+STEPS, GUIDANCE = 4, 5.0
+
+
+class Memory:
+    """A store in memory that breaks off after some savings."""
+
+    def __init__(self, most: int = 10**6) -> None:
+        self.kept: dict[str, Tensor] | None = None
+        self.left = most
+
+    def load(self) -> dict[str, Tensor] | None:
+        return self.kept
+
+    def save(self, tensors: dict[str, Tensor]) -> None:
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        self.kept = {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def latents(batch: int = 2) -> Tensor:
+    return torch.randn(batch, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+
+
+def made(method: Any, prior: Any, **options: Any) -> Any:
+    plain = {"tolerance": 0.0} if method is NullText else {"starts": 3, "hops": 2}
+    return method(prior, **{"steps": STEPS, "guidance": GUIDANCE} | plain | options)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_guided_sampling_finds_the_source_better(tiny_prior: Any, method: Any) -> None:
+    z, prompts = latents(), tiny_prior.pair(source="a cat", target="a cat").expand(2)
+    bridge = DDIB(tiny_prior, steps=STEPS, guidance=GUIDANCE)
+    how = made(method, tiny_prior, iterations=20, rate=0.05)
+    errors = [
+        (each(z, prompts, make_generators(0, range(2))) - z).square().flatten(1).mean(1)
+        for each in (bridge, how)
+    ]
+    assert (errors[1] < 0.7 * errors[0]).all(), errors
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_row_depends_on_no_other(tiny_prior: Any, method: Any) -> None:
+    z, how = latents(3), made(method, tiny_prior, iterations=2)
+
+    def edit(rows: list[int]) -> Tensor:
+        prompts = tiny_prior.pair(source="a cat", target="a pig").expand(len(rows))
+        return how(z[rows], prompts, make_generators(0, rows))
+
+    together = edit([0, 1, 2])
+    torch.testing.assert_close(edit([1]), together[1:2], atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(edit([2, 0, 1]), together[[2, 0, 1]], atol=2e-3, rtol=2e-3)
+
+
+def test_the_cost_is_what_is_said(tiny_prior: Any) -> None:
+    z, cat = latents(1), tiny_prior.embed(["a cat"])
+    iterations = 6
+    how = made(NullText, tiny_prior, iterations=iterations)
+    with count_evaluations(tiny_prior) as counted:
+        how.invert(z, cat, make_generators(0, [0]))
+    assert (counted.forward, counted.backward) == (STEPS * (iterations + 3), STEPS * iterations)
+    how = made(LatentTOP, tiny_prior, iterations=iterations, starts=3, hops=2)
+    with count_evaluations(tiny_prior) as counted:
+        how.invert(z, cat, make_generators(0, [0]))
+    first = 2 * (1 + 3 + 2) + iterations + 2  # the plain beginning, starts and hops, then steps
+    assert counted.forward == STEPS + first + (STEPS - 1) * (iterations + 2)
+    assert counted.backward == iterations + (STEPS - 1) * iterations
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("saved", [1, 2, 4])
+def test_an_inversion_goes_on_where_it_was_interrupted(
+    tiny_prior: Any, method: Any, saved: int
+) -> None:
+    z, cat = latents(), tiny_prior.embed(["a cat"]).expand(2)
+    how = made(method, tiny_prior, iterations=2)
+    expected = how.invert(z, cat, make_generators(0, range(2)))
+    store = Memory(saved)
+    with pytest.raises(KeyboardInterrupt):
+        how.invert(z, cat, make_generators(0, range(2)), store=store)
+    store.left = 10**6
+    with count_evaluations(tiny_prior) as counted:
+        found = how.invert(z, cat, make_generators(0, range(2)), store=store)
+    for name, tensor in expected.tensors.items():
+        assert torch.equal(found[name], tensor), name
+    with count_evaluations(tiny_prior) as whole:
+        how.invert(z, cat, make_generators(0, range(2)))
+    assert counted.forward < whole.forward
+
+
+def test_nothing_is_learnt_where_nothing_is_wrong(tiny_prior: Any) -> None:
+    """An image that is near enough keeps its embedding."""
+    z, cat = latents(), tiny_prior.embed(["a cat"]).expand(2)
+    how = made(NullText, tiny_prior, tolerance=1e6)
+    found = how.invert(z, cat, make_generators(0, range(2)))
+    empty = tiny_prior.null(2).tensors["text"]
+    assert torch.equal(found["null"], empty[:, None].expand(-1, STEPS, -1, -1))
+
+
+def test_the_best_start_is_taken(tiny_prior: Any) -> None:
+    z, cat = latents(), tiny_prior.embed(["a cat"]).expand(2)
+    how = made(LatentTOP, tiny_prior, starts=0, hops=0, iterations=0)
+    found = how.invert(z, cat, make_generators(0, range(2)))
+    bridge = DDIB(tiny_prior, steps=STEPS).invert(z, cat, make_generators(0, range(2)))
+    torch.testing.assert_close(found["noise"], bridge["noise"])
+    t, to = how.times[-1], how.times[-2]
+
+    def error(noise: Tensor, null: Tensor) -> Tensor:
+        conditional = tiny_prior.predict_noise(noise, torch.tensor([t, t]), cat)
+        return (how.step(null, noise, t, to, conditional) - goal).square().flatten(1).mean(1)
+
+    goal = 3 * z.flip(0)  # far away, so that half of all small changes lead towards it
+    several = made(LatentTOP, tiny_prior, starts=8, hops=4, scale=0.02)
+    with torch.no_grad():
+        best = several.begin(bridge["noise"], cat, goal, make_generators(0, range(2)))
+        plain = error(bridge["noise"], tiny_prior.null(2).tensors["text"])
+        assert (error(*best) < plain).all()
+
+
+def test_weights_get_no_gradient(tiny_prior: Any) -> None:
+    made(NullText, tiny_prior, iterations=1).invert(
+        latents(1), tiny_prior.embed(["a cat"]), make_generators(0, [0])
+    )
+    assert not any(parameter.requires_grad for parameter in tiny_prior.unet.parameters())
+
+
+def test_a_prior_without_embeddings_is_refused(mixture_prior: Any) -> None:
+    with pytest.raises(ValueError, match="no text embeddings"):
+        NullText(mixture_prior)

@@ -16,6 +16,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from editing.paths import expanded
 from samplers.prior import Condition, Prior, record_backward, record_evaluations
 
+VAE_PIXELS = 2**20  # of all pictures that go through a VAE at once
+
 
 class LatentPrior(Prior):
     """A network in the latent space of a VAE.
@@ -145,12 +147,21 @@ class LatentPrior(Prior):
                 f"a picture of {width} x {height} pixels does not fit {self.name}: "
                 f"it takes {self.largest} pixels a side at most"
             )
-        posterior = self.vae.encode(2 * images.to(self.device, torch.float32) - 1).latent_dist
-        return (posterior.mode() - self.shift) * self.scale
+        images = 2 * images.to(self.device, torch.float32) - 1
+        parts = images.split(self.rows(height, width))
+        modes = [self.vae.encode(part).latent_dist.mode() for part in parts]
+        return (torch.cat(modes) - self.shift) * self.scale
 
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
         latents = latents.to(self.device, torch.float32) / self.scale + self.shift
-        return (self.vae.decode(latents, return_dict=False)[0] / 2 + 0.5).clamp(0, 1)
+        height, width = (side * self.vae_factor for side in latents.shape[-2:])
+        parts = latents.split(self.rows(height, width))
+        images = [self.vae.decode(part, return_dict=False)[0] for part in parts]
+        return (torch.cat(images) / 2 + 0.5).clamp(0, 1)
+
+    def rows(self, height: int, width: int) -> int:
+        """How many pictures go through the VAE at once: its activations outgrow the network's."""
+        return max(1, VAE_PIXELS // (height * width))
 
     def model_hash(self) -> str:
         """SHA-256 over names and contents of the safetensors files of network, VAE and text.

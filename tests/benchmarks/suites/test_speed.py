@@ -51,7 +51,7 @@ def test_a_row_counts_and_measures(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(speed, "MATRIX", 64)
+    monkeypatch.setattr(speed, "MATRIX", {"cpu": 64})
     study = speed.Speed((1, 2), repeats=2)
     assert isinstance(study, Study)
     found = {}

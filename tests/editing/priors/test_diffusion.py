@@ -214,3 +214,23 @@ def test_models_that_cannot_work_are_refused(tiny_prior: Any) -> None:
     inpainting = UNet2DConditionModel.from_config(tiny_prior.unet.config, in_channels=9)
     with pytest.raises(UserError, match="takes 9 channels"):
         DiffusionPrior(inpainting, *parts[1:], tiny_prior.alphas_cumprod, name="inpainting")
+
+
+def test_large_pictures_go_through_the_vae_one_after_the_other(
+    tiny_prior: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    z = tiny_prior.encode(images)
+    made, seen = tiny_prior.decode(z), []
+    monkeypatch.setattr("editing.priors.latent.VAE_PIXELS", 2 * 32 * 48)
+    for name in ("encode", "decode"):
+        plain = getattr(tiny_prior.vae, name)
+
+        def watched(x: Any, *args: Any, plain: Any = plain, **options: Any) -> Any:
+            seen.append(len(x))
+            return plain(x, *args, **options)
+
+        monkeypatch.setattr(tiny_prior.vae, name, watched)
+    torch.testing.assert_close(tiny_prior.encode(images), z)
+    torch.testing.assert_close(tiny_prior.decode(z), made)
+    assert seen == [2, 1, 2, 1]

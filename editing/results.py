@@ -1,6 +1,7 @@
 """What a run leaves behind: its folder, its pictures and the record of what made them."""
 
 import json
+import os
 import platform
 import re
 import subprocess
@@ -157,15 +158,32 @@ def clear(folder: Path) -> None:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, making its folder if need be."""
+    """Write a file so that it is there whole or not at all, making its folder if need be.
+
+    That holds when the power fails too: the contents are on the disk before the name is.
+    """
     path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        temporary.write_bytes(data)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, on systems that know how."""
+    with suppress(OSError):
+        entry = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(entry)
+        finally:
+            os.close(entry)
 
 
 def png(image: Image.Image, text: Mapping[str, str]) -> bytes:

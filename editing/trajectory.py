@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from editing.edit import Callback, Edit, Step, area
-from editing.errors import NonFiniteError
+from editing.errors import NonFiniteError, UserError
 from editing.parameters.latents import LatentCanvas
 from samplers.prior import Prior, PromptPair, count_evaluations
 from samplers.random import randn
-from samplers.trajectory import Inversion, TrajectoryMethod, Visit
+from samplers.trajectory import Inversion, PromptError, TrajectoryMethod, Visit
 
 
 @dataclass
@@ -55,6 +55,7 @@ class TrajectoryEditor:
             mask: how much of every place may change, in [0, 1].
 
         Raises:
+            UserError: if the prompts do not fit the method.
             NonFiniteError: if an image did not stay finite; with the edit in ``last_good``.
         """
         start, prior = time.perf_counter(), self.method.prior
@@ -62,10 +63,13 @@ class TrajectoryEditor:
         with count_evaluations(prior) as evaluations:
             z = prior.encode(sources.to(prior.device))
             watch = _Watch(prior, z, generators, (*self.callbacks, *callbacks), mask)
-            inversion = self.inversion
-            if inversion is None:
-                inversion = self.method.invert(z, prompts.source, generators, watch)
-            z_edit = self.method.sample(inversion, prompts, generators, watch)
+            try:
+                inversion = self.inversion
+                if inversion is None:
+                    inversion = self.method.invert(z, prompts.source, generators, watch)
+                z_edit = self.method.sample(inversion, prompts, generators, watch)
+            except PromptError as error:
+                raise UserError(f"The prompts do not fit the method: {error}.") from error
             canvas = LatentCanvas(prior, z_edit.to(z))
             images = canvas.images()
         ended = tuple(_not_finite(row, prior.dtype) for row in z_edit.isfinite().flatten(1).all(1))

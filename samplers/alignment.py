@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from samplers.trajectory import PromptError
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -45,7 +47,7 @@ class Tokens:
         matches = re.finditer(rf"(?<!\w){re.escape(word.strip())}(?!\w)", self.text, re.IGNORECASE)
         found = [position for match in matches for position in self.between(*match.span())]
         if not found:
-            raise ValueError(f"there is no {word!r} in the prompt {self.text!r}")
+            raise PromptError(f"there is no {word!r} in the prompt {self.text!r}")
         return found
 
 
@@ -81,11 +83,11 @@ def replacement(source: Tokens, target: Tokens, n: int) -> Alignment:
     A word of another number of tokens shares it out evenly among them.
 
     Raises:
-        ValueError: if the prompts differ in their number of words.
+        PromptError: if the prompts differ in their number of words.
     """
     pairs = list(zip(source.words(), target.words(), strict=False))
     if len(source.words()) != len(target.words()):
-        raise ValueError(
+        raise PromptError(
             "edit=replace needs prompts with the same number of words, "
             f"unlike {source.text!r} and {target.text!r}"
         )

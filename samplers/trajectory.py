@@ -18,6 +18,10 @@ from samplers.checks import number, whole
 from samplers.prior import Condition, Prior, PromptPair
 
 
+class PromptError(ValueError):
+    """A method cannot do with the prompts what it was set to."""
+
+
 @dataclass(frozen=True)
 class Inversion:
     """What a method found out about source latents; it can be sampled from as often as wanted.

@@ -93,3 +93,18 @@ def test_every_method_runs_from_the_command_line(
     made = Image.open(tmp_path / "out/edited.png")
     assert made.size == tuple(record["pictures"][0]["edited_size"])
     assert (tmp_path / "out/trace.gif").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("method.blend=dog",), "there is no 'dog' in the prompt"),
+        (("method.edit=replace", "target=a gray pig"), "the same number of words"),
+    ],
+)
+def test_prompts_that_do_not_fit_are_said(
+    edit: Callable[..., Any], tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    outcome = edit("method=p2p", "steps=2", "output=out", *words)
+    assert outcome.code == 2 and said in outcome.err and outcome.err.count("Error") == 1
+    assert not (tmp_path / "out").exists()

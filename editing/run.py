@@ -23,7 +23,7 @@ CONFIG = "config"
 GROUPS = {
     "method": "how the picture is edited (default: ids)",
     "noise": "how the noise is chosen (default: the method's own)",
-    "timesteps": "how timesteps are drawn (default: uniform)",
+    "timesteps": "how timesteps are drawn (default: the method's own)",
     "parameters": "what is optimised (default: latents)",
     "optimizer": "how a gradient becomes a step (default: sgd)",
     "schedule": "how the step size changes during the run (default: constant)",

@@ -68,8 +68,8 @@ class TrajectoryEditor:
                 if inversion is None:
                     inversion = self.method.invert(z, prompts.source, generators, watch)
                 z_edit = self.method.sample(inversion, prompts, generators, watch)
-            except PromptError as reason:
-                raise UserError(f"The prompts do not fit the method: {reason}.") from reason
+            except PromptError as unfit:
+                raise UserError(f"The prompts do not fit the method: {unfit}.") from unfit
             canvas = LatentCanvas(prior, z_edit.to(z))
             images = canvas.images()
         ended = tuple(_not_finite(row, prior.dtype) for row in z_edit.isfinite().flatten(1).all(1))

@@ -141,8 +141,8 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         raise UserError(f"jobs={jobs} brings its own {extra[0]}: leave {extra[0]}= out.")
     else:
         src = target = ""
-    check_without(cfg, given)
     stopping = early_stop(_mapping(cfg.early_stop))
+    check_without(cfg, given)
     if stopping and flag("reverse", cfg.reverse):
         raise UserError("reverse=true needs every step: leave early_stop.patience at 0.")
     return Settings(

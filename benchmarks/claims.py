@@ -96,5 +96,8 @@ def _abandoned(path: Path) -> bool:
     """Whether nobody touches a claim any more, or its process on this machine is gone."""
     if time.time() - path.stat().st_mtime > STALE:
         return True
-    owner = json.loads(path.read_bytes())
+    try:
+        owner = json.loads(path.read_bytes())
+    except ValueError:  # cut off when the power failed: nobody will touch it
+        return False
     return owner["host"] == socket.gethostname() and not psutil.pid_exists(owner["process"])

@@ -9,6 +9,7 @@ from torchvision.utils import make_grid
 
 from benchmarks.rows import picture_path
 from benchmarks.tables import parts
+from editing.errors import UserError
 from editing.images import read_picture, to_image, to_tensor
 from editing.results import png, slug, write
 
@@ -36,10 +37,18 @@ def write_grids(output: Path, data: pd.DataFrame) -> list[Path]:
         ]
         path = output / "grids" / f"{slug('-'.join(filter(None, (suite, group))))}.png"
         path.parent.mkdir(exist_ok=True)
-        pictures = [[read_picture(picture_path(output, key)) for key in row] for row in rows]
+        pictures = [[_picture(output, key) for key in row] for row in rows]
         write(path, png(sheet(pictures), {}))
         written.append(path)
     return written
+
+
+def _picture(output: Path, key: str) -> Image.Image:
+    """A small white one where the file is gone or broken."""
+    try:
+        return read_picture(picture_path(output, key))
+    except UserError:
+        return Image.new("RGB", (8, 8), "white")
 
 
 def sheet(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:

@@ -4,10 +4,11 @@ What is there already is not done again; whoever else works in the same folder i
 """
 
 import dataclasses
-import shlex
+import gc
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,25 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor
 from tqdm import tqdm
 
+import benchmarks.metrics
+import editing
+import samplers
 from benchmarks.claims import claim
 from benchmarks.menagerie.dataset import png
 from benchmarks.rows import (
     Asked,
     digest,
     file_digest,
+    has_picture,
     picture_path,
     read_cost,
     read_row,
+    source_digest,
     write_asked,
     write_edit,
     write_row,
 )
-from benchmarks.suites.base import REFERENCES, Case, Pictures, SceneSuite, Suite, shown
+from benchmarks.suites.base import REFERENCES, Case, CaseError, Pictures, SceneSuite, Suite, shown
 from editing import results
 from editing.edit import Edit, Editor
 from editing.errors import NonFiniteError, UserError
@@ -39,6 +45,8 @@ from editing.settings import Settings
 from samplers.random import make_generators
 
 LIBRARIES = ("torch", "diffusers", "transformers")  # whose versions may change an edit
+JUDGING = ("torch", "transformers")  # or a measurement
+NO_MEMORY = "out of memory"
 POLL = 1.0  # seconds between two looks at what other workers are doing
 
 # From the cases of a batch and their pictures to the edits: with their cost, or as they are.
@@ -54,6 +62,7 @@ class Tally:
         kept: rows that were there.
         failed: names of the cases that could not be edited, with the reason.
         seconds: wall time, and of it the time spent editing and measuring.
+        batch_size: cases at once that were asked for, and as many as memory had room for.
     """
 
     made: int = 0
@@ -62,12 +71,15 @@ class Tally:
     seconds: dict[str, float] = field(
         default_factory=lambda: {"wall": 0.0, "edit": 0.0, "measure": 0.0}
     )
+    batch_size: tuple[int, int] = (0, 0)
 
     def __str__(self) -> str:
         wall, edit, measure = (self.seconds[name] for name in ("wall", "edit", "measure"))
+        asked, used = self.batch_size
+        halved = f"; memory ran out: batches of {used} instead of {asked}" if used < asked else ""
         return (
             f"{self.made} rows made, {self.kept} kept, {wall:.0f} s: editing {edit:.0f} s, "
-            f"measuring {measure:.0f} s, all else {wall - edit - measure:.1f} s"
+            f"measuring {measure:.0f} s, all else {wall - edit - measure:.1f} s{halved}"
         )
 
 
@@ -89,7 +101,23 @@ def editor_identity(settings: Settings, prior: Any) -> dict[str, Any]:
         "device": prior.device.type,
         "software": results.software(),
         "versions": {name: results.versions()[name] for name in LIBRARIES},
+        "sources": source_digest(_folder(editing), _folder(samplers)),
     }
+
+
+def suite_identity(suite: Suite) -> dict[str, Any]:
+    """All that determines a measurement but the pictures: the judges and their code. JSON."""
+    modules = {sys.modules[kind.__module__] for kind in type(suite).__mro__}
+    files = sorted(Path(file) for module in modules if (file := getattr(module, "__file__", None)))
+    return {
+        **suite.identity(),
+        "sources": source_digest(_folder(benchmarks.metrics), *files),
+        "versions": {name: results.versions()[name] for name in JUDGING},
+    }
+
+
+def _folder(package: Any) -> Path:
+    return Path(package.__file__).parent
 
 
 class Harness:
@@ -98,17 +126,23 @@ class Harness:
     Args:
         suite: the cases and how they are measured.
         output: folder that the rows go to, shared with other runs and workers.
-        batch_size: cases edited at once; halved when memory runs out.
+        batch_size: cases edited at once; fewer when memory runs out.
+        command: what was typed.
+        launch: what the jobs of one command have in common.
     """
 
-    def __init__(self, suite: Suite, output: Path, batch_size: int) -> None:
+    def __init__(
+        self, suite: Suite, output: Path, batch_size: int, command: str = "", launch: str = ""
+    ) -> None:
         self.suite, self.output, self.batch_size = suite, output, batch_size
+        self.fits = batch_size  # workers agree on what to claim by `batch_size`, so that one stays
+        self.command, self.launch = command, launch
         self.cases = suite.make_cases()
         if not self.cases:
             raise UserError(f"suite={suite.name} has no cases with these options.")
-        self.tally = Tally()
+        self.tally = Tally(batch_size=(batch_size, batch_size))
         self.started = time.time()
-        self.measured_by = dict(suite.identity())
+        self.measured_by = suite_identity(suite)
         self.revision = results.git_revision()
 
     def run(self, editor: Editor, what: dict[str, Any], prior: Any, seed: int) -> Tally:
@@ -123,7 +157,7 @@ class Harness:
         began = time.perf_counter()
         write_asked(self.output, self._asked())
         self._all({"method": REFERENCES[0]}, None, lambda _, pictures: pictures.source)
-        if self.suite.load(self.cases[:1]).answer is not None:
+        if self._has_answers():
             self._all({"method": REFERENCES[1]}, None, lambda _, pictures: pictures.answer)
 
         def edit(batch: Sequence[Case], pictures: Pictures) -> Edit:
@@ -138,12 +172,20 @@ class Harness:
         self.tally.seconds["wall"] += time.perf_counter() - began
         return self.tally
 
+    def _has_answers(self) -> bool:
+        """Whether the suite has exact answers, as the first case says that can be read."""
+        for case in self.cases:
+            with suppress(CaseError):
+                return self.suite.load([case]).answer is not None
+        return False
+
     def _asked(self) -> Asked:
         suite: Any = self.suite
         named = dataclasses.fields(suite) if dataclasses.is_dataclass(suite) else ()
         options = {each.name: str(getattr(suite, each.name)) for each in named}
         variants = [self._variant(case) for case in self.cases]
-        return Asked(suite.name, options, variants, shlex.join(sys.argv), time.time())
+        said = self.command, time.time(), self.launch
+        return Asked(suite.name, options, variants, *said)
 
     def rows(self, what: dict[str, Any]) -> list[dict[str, Any]]:
         """The rows of all cases for an edit: its `editor_identity` and seed."""
@@ -201,13 +243,16 @@ class Harness:
         }
 
     def _missing(self, batch: Sequence[Case], keys: dict[str, str]) -> list[Case]:
-        """Those without a row; one that failed in an earlier run is tried again."""
-        missing = []
-        for case in batch:
-            row = read_row(self.output, keys[case.name])
-            if row is None or (row["status"] == "failed" and row["time"] < self.started):
-                missing.append(case)
-        return missing
+        """Those without a row and its picture; what failed in an earlier run is tried again."""
+        rows = {case.name: read_row(self.output, keys[case.name]) for case in batch}
+        return [case for case in batch if not self._counts(rows[case.name])]
+
+    def _counts(self, row: dict[str, Any] | None) -> bool:
+        if row is None:
+            return False
+        if row["status"] == "failed":
+            return row["time"] >= self.started
+        return has_picture(self.output, row["picture"])
 
     def _try(
         self, batch: Sequence[Case], keys: dict[str, str], what: dict[str, Any], make: Make
@@ -216,26 +261,28 @@ class Harness:
 
         What the user can mend is no failure of a case, and ends the run.
         """
-        if len(batch) > self.batch_size:
-            for start in range(0, len(batch), self.batch_size):
-                self._try(batch[start : start + self.batch_size], keys, what, make)
+        if len(batch) > self.fits:
+            self._each(_parts(batch, self.fits), keys, what, make)
             return
         if not batch:
             return
         try:
             self._make(batch, keys, what, make)
             return
+        except CaseError as error:
+            reason, parts = " ".join(str(error).split()), self._apart(batch)
         except Exception as error:  # whatever a case provokes, the others go on
             if isinstance(error, UserError) and not isinstance(error, NonFiniteError):
                 raise
+            reason, parts = " ".join(f"{type(error).__name__}: {error}".split()), _parts(batch, 1)
             if _no_memory(error):
-                reason, each = "out of memory", max(1, len(batch) // 2)
-                self.batch_size = min(self.batch_size, each)
-            else:
-                reason, each = " ".join(f"{type(error).__name__}: {error}".split()), 1
+                self.fits = min(self.fits, max(1, len(batch) // 2))
+                self.tally.batch_size = (self.batch_size, self.fits)
+                reason, parts = NO_MEMORY, _parts(batch, self.fits)
+        if reason == NO_MEMORY:  # not before the error is gone, which holds on to what it had
+            _free_memory()
         if len(batch) > 1:
-            for start in range(0, len(batch), each):
-                self._try(batch[start : start + each], keys, what, make)
+            self._each(parts, keys, what, make)
             return
         case = batch[0]
         row = read_row(self.output, keys[case.name])
@@ -246,26 +293,59 @@ class Harness:
         row = {**self._about(case, what), "status": "failed", "reason": reason}
         write_row(self.output, keys[case.name], row)
 
+    def _each(
+        self,
+        parts: Sequence[Sequence[Case]],
+        keys: dict[str, str],
+        what: dict[str, Any],
+        make: Make,
+    ) -> None:
+        for part in parts:
+            self._try(part, keys, what, make)
+
+    def _apart(self, batch: Sequence[Case]) -> list[Sequence[Case]]:
+        """The cases that can be loaded together, and the others one by one."""
+        good: list[Case] = []
+        for case in batch:
+            with suppress(CaseError):
+                self.suite.load([case])
+                good.append(case)
+        if len(good) == len(batch):
+            return _parts(batch, 1)
+        return [good, *([case] for case in batch if case not in good)]
+
     def _make(
         self, batch: Sequence[Case], keys: dict[str, str], what: dict[str, Any], make: Make
     ) -> None:
-        self._edit([case for case in batch if self._cost(case, what) is None], what, make)
+        edited = {case.name: self._edited(case, what) for case in batch}
+        missing = [case for case in batch if edited[case.name] is None]
+        self._edit(missing, what, make)
+        edited |= {case.name: self._edited(case, what) for case in missing}
         pictures = self.suite.load(batch)
-        names = [self._picture(case, what) for case in batch]
-        paths = [picture_path(self.output, name) for name in names]
-        edited = torch.stack([to_tensor(read_picture(path)) for path in paths])
+        found = [picture for picture in edited.values() if picture is not None]
+        if len(found) < len(batch):
+            raise OSError("the edit cannot be read back")
+        seen = torch.stack(found)
         start = time.perf_counter()
-        measures = self.suite.measure(batch, pictures, edited)
+        measures = self.suite.measure(batch, pictures, seen)
         self.tally.seconds["measure"] += time.perf_counter() - start
-        for case, found in zip(batch, measures, strict=True):
+        for case, measured in zip(batch, measures, strict=True):
             row = {
                 **self._about(case, what),
                 "status": "done",
-                "metrics": {name: _finite(value) for name, value in found.items()},
+                "metrics": {name: _finite(value) for name, value in measured.items()},
                 **(self._cost(case, what) or {}),
             }
             write_row(self.output, keys[case.name], row)
             self.tally.made += 1
+
+    def _edited(self, case: Case, what: dict[str, Any]) -> Tensor | None:
+        """The edit of a case as it was written; None if it is not there, or not whole."""
+        if self._cost(case, what) is None:
+            return None
+        with suppress(UserError):
+            return to_tensor(read_picture(picture_path(self.output, self._picture(case, what))))
+        return None
 
     def _cost(self, case: Case, what: dict[str, Any]) -> dict[str, Any] | None:
         return read_cost(self.output, self._picture(case, what))
@@ -274,7 +354,12 @@ class Harness:
         """Pictures of the cases."""
         if not batch:
             return
+        from benchmarks.suites.speed import peak, reset_peak  # which imports this module
+
         pictures = self.suite.load(batch)
+        device = torch.device(what.get("device", "cpu"))
+        with suppress(OSError):
+            reset_peak(device)
         start = time.perf_counter()
         broken: NonFiniteError | None = None
         try:
@@ -284,11 +369,13 @@ class Harness:
             if made is None:
                 raise
         self.tally.seconds["edit"] += time.perf_counter() - start
+        used = peak(device)
         assert made is not None, "asked for exact answers that there are not"
-        cost: dict[str, Any] = {"batch_size": len(batch)}
+        cost: dict[str, Any] = {"batch_size": len(batch), "batch_size_asked": self.batch_size}
         if isinstance(made, Edit):
             each = {name: count / len(batch) for name, count in vars(made.evaluations).items()}
             cost |= {"seconds": made.seconds / len(batch), "evaluations": each}
+            cost["memory"] = _finite(used)
         images = shown(made.images if isinstance(made, Edit) else made)
         ended = made.stopped if isinstance(made, Edit) and made.stopped else (None,) * len(batch)
         for case, image, reason in zip(batch, images, ended, strict=True):
@@ -338,6 +425,17 @@ def batches(cases: Sequence[Case], size: int) -> Iterator[list[Case]]:
     for same in shapes.values():
         for start in range(0, len(same), size):
             yield same[start : start + size]
+
+
+def _parts(batch: Sequence[Case], size: int) -> list[Sequence[Case]]:
+    return [batch[start : start + size] for start in range(0, len(batch), size)]
+
+
+def _free_memory() -> None:
+    """Give back what nobody needs any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _no_memory(error: Exception) -> bool:

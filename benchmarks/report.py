@@ -2,13 +2,15 @@
 
     python -m benchmarks.report runs/cat_to_others [MORE ...] [--out report.html] [--cases 48]
 
-The page holds everything it shows, so it can be sent to somebody and opened without a network.
+The page holds everything it shows, so it can be sent to somebody and opened without a network. Runs
+of the same cases, measured alike, are shown together, as if they had shared a folder.
 """
 
 import argparse
 import base64
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
@@ -16,23 +18,38 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment
+from PIL import Image
 
 from benchmarks.metrics import COLUMNS
 from benchmarks.plots import scatter
 from benchmarks.rows import picture_path, read_asked, read_rows
 from benchmarks.suites.base import EDITS, REFERENCES
-from benchmarks.tables import differences, frame, metrics_of, parts, summary, table
+from benchmarks.tables import (
+    ALL,
+    DIFFERENCES,
+    KEPT,
+    REACHED,
+    analysis,
+    check_metrics,
+    chosen,
+    cost_cells,
+    costs,
+    difference_rows,
+    frame,
+    metrics_of,
+    notes,
+    of_asked,
+    of_suite,
+    parts,
+    pivot,
+    table,
+    worse,
+)
 from editing.errors import UserError
 from editing.images import read_picture
 from editing.results import software, write
 
 SHOWN = 256  # pixels: the longer side of a picture in the page, at most
-# What an edit keeps, what it shall reach: the axes of the trade-off, as far as a suite has them.
-KEPT = ("background_psnr", "kept_psnr", "kept", "pie_psnr", "residual_psnr", "psnr", "iou")
-REACHED = (
-    *("target_species", "success", "imagenet", "clip_direction", "exact_psnr"),
-    *("clip_score", "pie_clip_whole"),
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,9 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--cases", type=_positive, default=48, help="cases shown of each kind of edit"
     )
+    parser.add_argument(
+        "--columns", nargs="+", default=(), metavar="METRIC", help="of the table by kinds"
+    )
     args = parser.parse_args(argv)
     try:
-        page = report(args.runs, args.cases)
+        page = report(args.runs, args.cases, check_metrics(args.columns))
     except (UserError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
@@ -68,68 +88,103 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def report(runs: Sequence[Path], cases: int = 48) -> str:
-    """The page, as text.
+@dataclass
+class Part:
+    """What is shown together: the same cases, from one or several runs.
+
+    Attributes:
+        runs: their folders.
+        rows: of all of them.
+        pictures: by the key of a picture, the folder that has it.
+    """
+
+    runs: list[Path] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    pictures: dict[str, Path] = field(default_factory=dict)
+
+    def add(self, run: Path, rows: Sequence[dict[str, Any]]) -> None:
+        """Takes the rows of one more run."""
+        self.runs += [run] if run not in self.runs else []
+        self.rows += rows
+        self.pictures |= {row.get("picture", row["key"]): run for row in rows}
+
+
+def collected(runs: Sequence[Path]) -> list[Part]:
+    """Suites of runs; those whose cases are the same, and measured alike, as one.
 
     Raises:
         UserError: a folder has no rows.
     """
-    suites = []
+    found: dict[tuple[str, frozenset[str]], Part] = {}
     for run in runs:
         rows = list(read_rows(run))
         if not rows:
             inner = f", such as {run / EDITS}" if (run / EDITS).is_dir() else ""
             raise UserError(f"{run} has no rows: give a folder that benchmarks.run wrote{inner}.")
-        data = frame(rows, read_asked(run))
-        for suite, of_suite in data.groupby("suite"):
-            suites.append(_suite(run, str(suite), of_suite, cases))
+        asked = read_asked(run)
+        by_suite: dict[str, list[dict[str, Any]]] = {}
+        for row in rows if asked is None else of_asked(rows, asked):
+            by_suite.setdefault(row["suite"], []).append(row)
+        for suite, of_suite_ in by_suite.items():
+            variants = frozenset(row["variant"] for row in of_suite_)
+            found.setdefault((suite, variants), Part()).add(run, of_suite_)
+    return list(found.values())
+
+
+def report(runs: Sequence[Path], cases: int = 48, metrics: Sequence[str] = ()) -> str:
+    """The page, as text; `metrics` are those of the table of methods by kinds.
+
+    Raises:
+        UserError: a folder has no rows.
+    """
+    suites = [_suite(part, cases, metrics) for part in collected(runs)]
     source = (resources.files("benchmarks") / "report.html.j2").read_text(encoding="utf-8")
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
-    return page.render(suites=suites, software=software())
+    return page.render(suites=suites, software=software(), differences=DIFFERENCES)
 
 
-def _suite(run: Path, name: str, data: pd.DataFrame, cases: int) -> dict[str, Any]:
-    """What the page says of one suite of one run."""
-    lines = summary(data)
-    header, cells = table(lines)
-    failed = data[data.status == "failed"]
-    seconds = {(line["group"], line["label"]): f"{line['seconds']:.2f}" for line in lines}
+def _suite(part: Part, cases: int, metrics: Sequence[str]) -> dict[str, Any]:
+    """What the page says of one suite."""
+    data = frame(part.rows)
+    name = str(data.suite.iloc[0])
+    saved = part.runs[0] if len(part.runs) == 1 else None
+    lines, found = of_suite(analysis(data, saved), name)
+    marked = worse(lines, found)
+    header, cells = table(lines, marked)
+    above, means, places = pivot(lines, chosen(lines, metrics), marked)
+    failed, cost = data[data.status == "failed"], costs(data)
+    whole = lines[-1]["group"] if lines else ""  # of all kinds, or the only one
+    rows: dict[bool, list[list[str]]] = {True: [], False: []}
+    for row, line in zip(cells, lines, strict=True):
+        measured = cost_cells(cost[name, line["group"], line["label"]])
+        rows[line["group"] == whole].append([*row, *measured])
     return {
-        "run": str(run),
+        "run": ", ".join(map(str, part.runs)),
         "name": name,
-        "header": [*header, "seconds"],
-        "cells": [
-            [*row, seconds[line["group"], line["label"]]]
-            for row, line in zip(cells, lines, strict=True)
-        ],
-        "differences": _differences(data),
+        "header": [*header, "seconds", "memory, MiB"],
+        "cells": rows[True],
+        "by_kind": rows[False],
+        "note": notes(marked, found),
+        "pivot": {
+            "kinds": list(dict.fromkeys(group for group, _ in above)),
+            "titles": [COLUMNS[metric].title for _, metric in above],
+            "cells": means,
+            "best": places,
+        },
+        "differences": difference_rows(found),
         "plots": _plots(lines),
         "metrics": [(metric, COLUMNS[metric].title) for metric in metrics_of(data)],
         "groups": sorted(data.group.unique()),
-        "gallery": _gallery(run, data, cases),
+        "gallery": _gallery(part, data, cases),
         "failed": failed[["case", "label", "reason"]].values.tolist(),
     }
 
 
-def _differences(data: pd.DataFrame) -> list[list[str]]:
-    """Rows of the table of paired differences."""
-    rows = []
-    for line in differences(data):
-        column = COLUMNS[line["metric"]]
-        scale = 100 if column.share else 1
-        mean, low, high = (
-            f"{line[end] * scale:+.{column.digits}f}" for end in ("mean", "low", "high")
-        )
-        verdict = "yes" if line["significant"] else "no"
-        names = [line["group"], f"{line['first']} - {line['second']}", column.title]
-        rows.append([*names, f"{mean} [{low}, {high}]", f"{line['p_holm']:.3g}", verdict])
-    return rows
-
-
-def _plots(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A plot for every kind of edit: what is kept against what is reached."""
-    made = []
-    for group in dict.fromkeys(line["group"] for line in lines):
+def _plots(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """By kind of edit, that of all of them first: plots of what is kept against what is reached."""
+    made: dict[str, list[str]] = {}
+    groups = list(dict.fromkeys(line["group"] for line in lines))
+    for group in sorted(groups, key=lambda group: group != ALL):
         here = [
             line for line in lines if line["group"] == group and line["label"] not in REFERENCES
         ]
@@ -142,23 +197,27 @@ def _plots(lines: Sequence[Mapping[str, Any]]) -> list[str]:
                 for line in here
                 if {kept, reached} <= set(line["metrics"])
             ]
-            made.append(scatter(points, COLUMNS[kept], COLUMNS[reached], group))
+            if points:
+                plot = scatter(points, COLUMNS[kept], COLUMNS[reached], group)
+                made.setdefault(group, []).append(plot)
     return made
 
 
-def _gallery(run: Path, data: pd.DataFrame, cases: int) -> list[dict[str, Any]]:
+def _gallery(part: Part, data: pd.DataFrame, cases: int) -> list[dict[str, Any]]:
     """Pictures and figures of the first cases of every kind, at the lowest seed."""
     shown: list[dict[str, Any]] = []
     order = list(dict.fromkeys(label for (_, _, label), _ in parts(data)))
+    metrics, count = metrics_of(data), dict[str, int]()
     done = data[data.status == "done"].sort_values(["seed", "label"])
     for (group, case), rows in done.groupby(["group", "case"], sort=True):
-        if sum(each["group"] == group for each in shown) == cases:
+        if count.setdefault(group, 0) == cases:
             continue
+        count[group] += 1
         edits = {}
         for row in rows.drop_duplicates("label").to_dict("records"):
-            metrics = {name: row[name] for name in metrics_of(rows) if row[name] == row[name]}
-            path = picture_path(run, row["picture"])
-            edits[row["label"]] = {"picture": _data_uri(path), "metrics": metrics}
+            measured = {name: row[name] for name in metrics if row[name] == row[name]}
+            path = picture_path(part.pictures[row["picture"]], row["picture"])
+            edits[row["label"]] = {"picture": _data_uri(path), "metrics": measured}
         edits = {label: edits[label] for label in order if label in edits}
         prompts = rows.iloc[0][["source_prompt", "target_prompt"]].tolist()
         shown.append({"case": case, "group": group, "prompts": prompts, "edits": edits})
@@ -166,16 +225,17 @@ def _gallery(run: Path, data: pd.DataFrame, cases: int) -> list[dict[str, Any]]:
 
 
 def _data_uri(path: Path) -> str:
-    """A picture inside the page, large ones smaller; an empty one if the file is gone."""
-    if not path.exists():
+    """A picture inside the page, large ones smaller; an empty one if the file is gone or broken."""
+    try:
+        data, kind = path.read_bytes(), "png"
+        if max(Image.open(BytesIO(data), formats=["PNG"]).size) > SHOWN:
+            picture = read_picture(path)
+            picture.thumbnail((SHOWN, SHOWN))
+            small = BytesIO()
+            picture.save(small, "webp", quality=90)
+            data, kind = small.getvalue(), "webp"
+    except (OSError, UserError):
         return "data:,"
-    data, kind = path.read_bytes(), "png"
-    picture = read_picture(path)
-    if max(picture.size) > SHOWN:
-        picture.thumbnail((SHOWN, SHOWN))
-        small = BytesIO()
-        picture.save(small, "webp", quality=90)
-        data, kind = small.getvalue(), "webp"
     return f"data:image/{kind};base64," + base64.b64encode(data).decode()
 
 

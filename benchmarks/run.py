@@ -1,16 +1,19 @@
 """`python -m benchmarks.run`: edit the cases of a suite, and print its tables."""
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import resources
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -40,13 +43,30 @@ LAUNCHERS = {
     "ray": "ray",
 }
 PLUGIN = "hydra_plugins.hydra_{}_launcher"  # that brings one, by the word before a "_"
+SHARING = ("joblib", "ray")  # launchers whose jobs may run at once on one machine
 EXAMPLES = """\
 examples:
   python -m benchmarks.run suite=cat_to_others suite.cases=4 method=dds
   python -m benchmarks.run -m suite=cat_to_others method=dds,cds,ids,pds seed=0,1,2
+  python -m benchmarks.run suite=cat_to_others method=ids columns=[iou,exact_psnr]
   python -m benchmarks.run -m suite=speed method=dds,cds,ids threads=1
   python -m benchmarks.run -m launcher=ray worker=0,1,2,3 suite=menagerie_edits method=ids
 """
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What the jobs of one command have in common, wherever they run.
+
+    Attributes:
+        command: what was typed.
+        name: another one for every command.
+        here: the folder that it was typed in, to which `output` is relative.
+    """
+
+    command: str
+    name: str
+    here: Path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,8 +83,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     def action() -> int:
         check_installed()
         started = time.time()
+        typed = shlex.join(["python", "-m", "benchmarks.run", *words])
+        of_launch = partial(job, launched=Launch(typed, uuid4().hex, Path.cwd()))
+        check_columns(words)
         try:
-            launch(_with_launcher(words), job, CONFIG, shared_folder(words))
+            launch(_with_launcher(words), of_launch, CONFIG, shared_folder(words))
         except KeyboardInterrupt:
             with suppress(Exception):
                 finish(words, started)
@@ -81,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return guarded(words, action, CONFIG)
 
 
-def job(cfg: DictConfig) -> None:
+def job(cfg: DictConfig, launched: Launch) -> None:
     """Edit the cases of one composed config."""
     from hydra.core.hydra_config import HydraConfig
 
@@ -91,9 +114,10 @@ def job(cfg: DictConfig) -> None:
         raise UserError(unknown_option(str(unknown[0]), CONFIG))
     given = [word.lstrip("+~").partition("=")[0] for word in overrides]
     settings = read(cfg, choices["method"], cfg.prior.get("path") or choices["prior"], given)
-    settings = replace(settings, device=own_device(settings.device))
+    number = hydra.job.num if choices.get("hydra/launcher") in SHARING else None
+    settings = replace(settings, device=own_device(settings.device, number))
     cfg.device = settings.device  # of a suite's judges too
-    output = folder(cfg.output, choices["suite"])
+    output = folder(cfg.output, choices["suite"], launched.here)
 
     import torch
 
@@ -104,7 +128,10 @@ def job(cfg: DictConfig) -> None:
     if cfg.threads is not None:
         torch.set_num_threads(whole("threads", cfg.threads, least=1))
     suite = make_suite(cfg.suite)
-    harness = None if isinstance(suite, Study) else Harness(suite, output, settings.batch_size)
+    harness = None
+    if not isinstance(suite, Study):
+        said = launched.command, launched.name
+        harness = Harness(suite, output, settings.batch_size, *said)
     prior = load_model(settings)
     editor = make_editor(settings, prior)  # refuses now what the method does not take
     if harness:
@@ -130,12 +157,21 @@ def check_installed() -> None:
         )
 
 
-def own_device(device: str) -> str:
-    """With `accelerate launch` or `torchrun`, the GPU of this process of several."""
+def own_device(device: str, number: int | None = None) -> str:
+    """The GPU of this process, if it shall be chosen: processes on one machine share its GPUs.
+
+    Args:
+        device: as it was asked for; only `auto` leaves a choice.
+        number: of this job among those that a launcher runs at once; of the processes of
+            `accelerate launch` or `torchrun` the environment has it.
+    """
     import torch
 
     rank = os.environ.get("LOCAL_RANK")
-    return f"cuda:{rank}" if device == "auto" and rank and torch.cuda.is_available() else device
+    number = int(rank) if rank else number
+    if device != "auto" or number is None or not torch.cuda.is_available():
+        return device
+    return f"cuda:{number % torch.cuda.device_count()}"
 
 
 def make_suite(cfg: DictConfig) -> Any:
@@ -167,9 +203,9 @@ def read(cfg: DictConfig, method: str, prior: str, given: Sequence[str]) -> Sett
     return read_settings(whole_config, method, prior, given)
 
 
-def folder(output: Any, suite: str) -> Path:
-    """Where the rows of a suite go."""
-    return expanded(str(output) if output else f"runs/{suite}").absolute()
+def folder(output: Any, suite: str, here: Path | None = None) -> Path:
+    """Where the rows of a suite go; relative to `here`, or else to the working directory."""
+    return (here or Path.cwd()) / expanded(str(output) if output else f"runs/{suite}")
 
 
 def finish(words: Sequence[str], started: float) -> int:
@@ -198,7 +234,7 @@ def finish(words: Sequence[str], started: float) -> int:
         data = frame(rows, read_asked(output, started))
         if data.empty:  # nothing of what was asked for is there yet
             continue
-        write_tables(output, data)
+        write_tables(output, data, said(words, "columns"))
         print_tables(output)
         write_grids(output, data)
         made = {str(row.get("revision")) for row in rows if row["key"] in set(data.key)}
@@ -209,17 +245,30 @@ def finish(words: Sequence[str], started: float) -> int:
 
 def folders(words: Sequence[str]) -> list[Path]:
     """Where the jobs of a command line work."""
+    suites = said(words, "suite") or ["cat_to_others"]
+    pairs = product(said(words, "output") or [""], suites)
+    return list(dict.fromkeys(folder(output, suite) for output, suite in pairs))
+
+
+def said(words: Sequence[str], key: str) -> list[str]:
+    """The values of an option on a command line: one, those of a list, or those swept over."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     plain = [word for word in hydra_words(list(words), group_choices("prior")) if "=" in word]
-    said: dict[str, list[Any]] = {"suite": ["cat_to_others"], "output": [None]}
+    values: list[Any] = []
     for each in OverridesParser.create().parse_overrides([w for w in plain if w[0] != "-"]):
-        if each.key_or_group in said:
+        if each.key_or_group == key:
             swept = each.is_sweep_override() and each.is_choice_sweep()
-            values = list(each.sweep_iterator()) if swept else [each.value()]
-            said[each.key_or_group] = [str(value) for value in values]
-    pairs = product(said["output"], said["suite"])
-    return list(dict.fromkeys(folder(output, suite) for output, suite in pairs))
+            value = list(each.sweep_iterator()) if swept else each.value()
+            values = value if isinstance(value, list) else [value]
+    return [str(value) for value in values if value is not None]
+
+
+def check_columns(words: Sequence[str]) -> None:
+    """Refuses `columns=` that no table can have."""
+    from benchmarks.tables import check_metrics
+
+    check_metrics(said(words, "columns"))
 
 
 def shared_folder(words: Sequence[str]) -> Path | None:

@@ -18,6 +18,10 @@ EDITS = "edits"  # folder of the rows of a study, inside its own
 REFERENCES = ("source", "exact answer")  # what is measured beside the edits
 
 
+class CaseError(Exception):
+    """What is wrong with one case alone, such as a picture that cannot be read; others go on."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One edit to be made.
@@ -91,7 +95,11 @@ class Suite(Protocol):
         ...
 
     def load(self, cases: Sequence[Case]) -> Pictures:
-        """The pictures of some cases of one size."""
+        """The pictures of some cases of one size.
+
+        Raises:
+            CaseError: those of one of them cannot be had.
+        """
         ...
 
     def measure(

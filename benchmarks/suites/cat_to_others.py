@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmarks.menagerie.scene import SPECIES, sample_scene
 from benchmarks.menagerie.stages import EMBEDDED
+from benchmarks.metrics.background import background_psnr, background_psnr_paper
 from benchmarks.metrics.clip import directional_score
 from benchmarks.metrics.iou import iou
 from benchmarks.metrics.lpips import menagerie_distance
@@ -29,7 +30,8 @@ class CatToOthers(OfScenes):
 
     Measured are: whether the classifier takes the edit for the target species; CLIP's direction;
     the overlap of the cat with what the segmenter finds in the edit, asked for the target; PSNR to
-    the source where neither animal is, the source's or the answer's; the distance to the source;
+    the source where neither animal is, the source's or the answer's, and where the residual says
+    that little changed (the IDS paper's two readings); the distance to the source;
     distance, PSNR and SSIM to the exact answer, where either animal is and (`outside`) elsewhere.
 
     Attributes:
@@ -52,6 +54,8 @@ class CatToOthers(OfScenes):
         "clip_direction",
         "iou",
         "background_psnr",
+        "residual_psnr",
+        "residual_psnr_paper",
         "source_distance",
         "exact_distance",
         "exact_psnr",
@@ -101,6 +105,8 @@ class CatToOthers(OfScenes):
             ),
             "iou": iou(pictures.masks["source"] > 0.5, self.segmenter(edited, after)),
             "background_psnr": psnr(edited, source, ~animals),
+            "residual_psnr": background_psnr(source, edited),
+            "residual_psnr_paper": background_psnr_paper(source, edited),
             "source_distance": distance(edited, source),
             "exact_distance": distance(torch.where(animals, edited, answer), answer),
             "exact_psnr": psnr(edited, answer, animals),

@@ -50,7 +50,7 @@ class IP2P(PictureSuite):
             other = reference_of(path) if folder.is_dir() else None
             digest = hashlib.sha256(other.read_bytes()).hexdigest() if other else ""
             made.append(self.picture_case(name, path, prompts, identity={"reference": digest}))
-        return made
+        return self.checked(made)
 
     def reference(self, case: Case) -> Path | None:
         """The data set's own edit."""
@@ -120,4 +120,5 @@ class RealCats(PictureSuite):
         jobs.sort(key=lambda job: job.path)
         names = unique([f"{slug(job.path.stem)}-{slug(job.target)}" for job in jobs])
         pairs = zip(names, jobs, strict=True)
-        return [self.picture_case(n, job.path, (self.source, job.target)) for n, job in pairs]
+        made = [self.picture_case(n, job.path, (self.source, job.target)) for n, job in pairs]
+        return self.checked(made)

@@ -27,12 +27,13 @@ from benchmarks.metrics.pie import (
 from benchmarks.metrics.psnr import mse, psnr, ssim
 from benchmarks.metrics.segment import Segmenter, load_segmenter
 from benchmarks.metrics.structure import StructureDistance
-from benchmarks.metrics.success import SuccessRate
+from benchmarks.metrics.success import SuccessRate, named_classes
 from benchmarks.rows import file_digest
-from benchmarks.suites.base import Case, Measures, Pictures, several
+from benchmarks.suites.base import Case, CaseError, Measures, Pictures, several
 from editing.caption import Clip, load_clip
 from editing.errors import UserError
 from editing.images import fit, fitted_size, read_picture, to_tensor
+from editing.paths import is_file
 from editing.priors.load import resolve_device
 from editing.settings import suggestion, whole
 
@@ -148,6 +149,12 @@ def _score(judges: Judges, b: Batch) -> Tensor:
     return clip_score(clip.embed_images(b.edited), clip.embed_texts(list(b.after)))
 
 
+def _pie_source(judges: Judges, b: Batch) -> Tensor:
+    """Of the source with its own prompt: what the score of an edit is to be compared with."""
+    clip = judges.clip
+    return clip_score(clip.embed_images(b.source), clip.embed_texts(list(b.before)))
+
+
 def _pie_score(judges: Judges, b: Batch) -> Tensor:
     """Of the edited region alone, the rest set to 0; NaN where there is none."""
     if b.kept is None:
@@ -166,7 +173,9 @@ METRICS: dict[str, Callable[[Judges, Batch], Tensor]] = {
     "imagenet": lambda judges, b: judges.success.values(b.edited, b.after),
     "iou": _overlap,
     "residual_psnr": lambda _, b: background_psnr(b.source, b.edited),
+    "residual_psnr_median": lambda _, b: background_psnr(b.source, b.edited, "median"),
     "residual_psnr_paper": lambda _, b: background_psnr_paper(b.source, b.edited),
+    "residual_psnr_paper_median": lambda _, b: background_psnr_paper(b.source, b.edited, "median"),
     "lpips": lambda judges, b: judges.lpips.values(b.source, b.edited),
     "structure": lambda judges, b: judges.structure.values(b.source, b.edited),
     "psnr": lambda _, b: psnr(b.source, b.edited),
@@ -177,6 +186,7 @@ METRICS: dict[str, Callable[[Judges, Batch], Tensor]] = {
     "pie_lpips": lambda judges, b: judges.pie_lpips.values(b.edited, b.source, b.kept),
     "pie_mse": lambda _, b: pie_mse(b.edited, b.source, b.kept),
     "pie_ssim": lambda _, b: pie_ssim(b.edited, b.source, b.kept),
+    "pie_clip_source": _pie_source,
     "pie_clip_whole": _score,
     "pie_clip_edited": _pie_score,
 }
@@ -184,13 +194,37 @@ METRICS: dict[str, Callable[[Judges, Batch], Tensor]] = {
 
 JUDGED_BY = {
     **dict.fromkeys(
-        ("clip_score", "clip_direction", "pie_clip_whole", "pie_clip_edited"), ("clip",)
+        ("clip_score", "clip_direction", "pie_clip_source", "pie_clip_whole", "pie_clip_edited"),
+        ("clip",),
     ),
     **dict.fromkeys(("structure", "pie_structure"), ("dino",)),
     "dinov2_direction": ("dinov2",),
     "imagenet": ("classifier",),
     "iou": ("segmenter",),
     "lpips": ("lpips",),
+}
+
+
+# Of what a mask leaves or cuts out, each with what takes its place where there is none.
+MASKED = {
+    "pie_psnr": "psnr",
+    "pie_lpips": "lpips",
+    "pie_mse": "mse",
+    "pie_ssim": "ssim",
+    "pie_clip_edited": "clip_score",
+}
+
+
+# What a case must have for a metric to have a value.
+NEEDED = {
+    "dinov2_direction": "somebody else's edit",
+    "imagenet": "a target that is an animal of ImageNet",
+    "clip_direction": "two prompts that differ",
+}
+NEEDS: dict[str, Callable[["PictureSuite", Case], bool]] = {
+    "dinov2_direction": lambda suite, case: suite.reference(case) is not None,
+    "imagenet": lambda _, case: bool(named_classes(case.prompts[1])),
+    "clip_direction": lambda _, case: case.prompts[0] != case.prompts[1],
 }
 
 
@@ -225,6 +259,8 @@ class PictureSuite:
     classifier: str = "microsoft/resnet-50"
     device: str = "cpu"
 
+    masked = False  # whether the suite knows where nothing should change
+
     def __post_init__(self) -> None:
         self.metrics = several(self.metrics)
         if self.lpips not in FILES:
@@ -235,6 +271,24 @@ class PictureSuite:
         for metric in self.metrics:
             if metric not in METRICS:
                 raise UserError(f"There is no metric {metric!r}: {suggestion(metric, METRICS)}")
+            if metric in MASKED and not self.masked:
+                raise UserError(
+                    f"The metric {metric} needs masks, and this suite has none: take "
+                    f"{MASKED[metric]}."
+                )
+
+    def checked(self, cases: list[Case]) -> list[Case]:
+        """The cases, if every metric can have a value for one of them.
+
+        Raises:
+            UserError: naming the first that cannot.
+        """
+        for metric in self.metrics:
+            if cases and metric in NEEDS and not any(NEEDS[metric](self, case) for case in cases):
+                raise UserError(
+                    f"No case has what the metric {metric} needs, {NEEDED[metric]}: leave it out."
+                )
+        return cases
 
     @cached_property
     def judges(self) -> Judges:
@@ -252,18 +306,28 @@ class PictureSuite:
         group: str = "",
         identity: Mapping[str, Any] | None = None,
     ) -> Case:
-        """A case whose picture is a file."""
-        width, height = fitted_size(*read_picture(path).size, self.size, self.multiple)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        """A case whose picture is a file; loading it says what is wrong with the file."""
+        try:
+            width, height = fitted_size(*read_picture(path).size, self.size, self.multiple)
+        except UserError:
+            width = height = self.size
+        digest = hashlib.sha256(path.read_bytes()).hexdigest() if is_file(path) else ""
         what = {"picture": digest, "size": [height, width], **(identity or {})}
-        return Case(name, prompts, what, group, (height, width), path, digest)
+        return Case(name, prompts, what, group, (height, width), path, digest or name)
 
     def load(self, cases: Sequence[Case]) -> Pictures:
         return Pictures(torch.stack([self.read(case.about) for case in cases]))
 
     def read(self, path: Path) -> Float[Tensor, "3 H W"]:
-        """A picture as it is edited."""
-        return to_tensor(fit(read_picture(path), self.size, self.multiple))
+        """A picture as it is edited.
+
+        Raises:
+            CaseError: it cannot be read.
+        """
+        try:
+            return to_tensor(fit(read_picture(path), self.size, self.multiple))
+        except UserError as error:
+            raise CaseError(str(error)) from error
 
     def reference(self, case: Case) -> Path | None:
         """Somebody else's edit; a suite that has some overrides this."""

@@ -13,6 +13,7 @@ from benchmarks.suites.base import Case, Pictures, several
 from benchmarks.suites.pictures import PictureSuite
 from editing.errors import UserError
 from editing.paths import expanded
+from editing.settings import whole
 
 KINDS = (
     "random",
@@ -36,26 +37,32 @@ class PieBench(PictureSuite):
     Attributes:
         src: folder with `mapping_file.json` and `annotation_images/`.
         kinds: numbers of the kinds of edit, 0 to 9.
+
+    Raises:
+        UserError: there is no such kind.
     """
 
     src: str
-    kinds: Sequence[int] = range(10)
+    kinds: Sequence[Any] = range(10)
     metrics: Sequence[str] = (
         "pie_structure",
         "pie_psnr",
         "pie_lpips",
         "pie_mse",
         "pie_ssim",
+        "pie_clip_source",
         "pie_clip_whole",
         "pie_clip_edited",
     )
     size: int = SIDE
 
     name = "pie_bench"
+    masked = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.kinds = several(self.kinds)
+        last = len(KINDS) - 1
+        self.kinds = [whole("suite.kinds", kind, 0, last) for kind in several(self.kinds)]
         if self.size != SIDE:
             raise UserError(f"suite.size={self.size}: PIE-Bench and its masks have {SIDE} pixels.")
 
@@ -72,12 +79,11 @@ class PieBench(PictureSuite):
         for key, entry in sorted(entries.items()):
             try:
                 kind = int(entry["editing_type_id"])
-                case = self._case(folder, key, entry, kind)
+                if kind in self.kinds:
+                    made.append(self._case(folder, key, entry, kind))
             except (KeyError, TypeError, ValueError) as error:
                 raise UserError(f"{path}: the entry {key} cannot be read: {error}.") from error
-            if kind in self.kinds:
-                made.append(case)
-        return made
+        return self.checked(made)
 
     def _case(self, folder: Path, key: str, entry: dict[str, Any], kind: int) -> Case:
         runs = entry["mask"]
@@ -88,7 +94,7 @@ class PieBench(PictureSuite):
         return self.picture_case(key, path, said, KINDS[kind], {"mask": runs})
 
     def load(self, cases: Sequence[Case]) -> Pictures:
-        whole = super().load(cases)
+        pictures = super().load(cases)
         masks = [pie_mask(case.identity["mask"], SIDE) for case in cases]
         kept = 1 - torch.stack(masks)[:, None].float()
-        return Pictures(whole.source, None, {"kept": kept})
+        return Pictures(pictures.source, None, {"kept": kept})

@@ -18,7 +18,16 @@ from benchmarks.plots import curves
 from benchmarks.rows import digest
 from benchmarks.suites.base import EDITS
 from benchmarks.suites.cat_to_others import CatToOthers
-from benchmarks.tables import ALL, for_json, frame, markdown, summary, table
+from benchmarks.tables import (
+    ALL,
+    cost_cells,
+    costs,
+    for_json,
+    frame,
+    markdown,
+    summary,
+    table,
+)
 from editing.build import make_editor
 from editing.errors import UserError
 from editing.results import to_json, write
@@ -86,9 +95,13 @@ class Robustness:
             harness = Harness(self.suite, folder, settings.batch_size)
             tally = harness.run(editors[axis, value], what, prior, each.seed)
             print(f"{settings.method}, {axis}={value}: {tally}", flush=True)
-            found = summary(frame(harness.rows({**what, "seed": each.seed})))
-            named = {"group": "", "label": value}
-            whole = [{**line, **named} for line in found if line["group"] == ALL]
+            data = frame(harness.rows({**what, "seed": each.seed}))
+            cost = {label: each for (_, group, label), each in costs(data).items() if group == ALL}
+            whole = [
+                {**line, "group": "", "label": value, "cost": list(cost[line["label"]])}
+                for line in summary(data)
+                if line["group"] == ALL
+            ]
             lines.setdefault(axis, []).extend(whole)
         suite = {"cases": self.cases, "split": self.split, "size": self.size}
         record = {"method": settings.method, "suite": suite, "axes": for_json(lines)}
@@ -96,7 +109,9 @@ class Robustness:
         write(output / f"robustness-{settings.method}-{name}.json", to_json(record))
         for axis, found in lines.items():
             header, cells = table(found)
-            print(f"\n{settings.method}, by {axis}\n\n{markdown([axis, *header[1:]], cells)}")
+            named = [axis, *header[1:], "seconds per edit", "peak memory, MiB"]
+            cells = [row + cost_cells(x["cost"]) for row, x in zip(cells, found, strict=True)]
+            print(f"\n{settings.method}, by {axis}\n\n{markdown(named, cells)}")
         write_plots(output, suite)
         print(f"Plots are in {output / 'robustness.html'}, edits in {folder}.")
 

@@ -76,6 +76,17 @@ def test_a_worker_on_another_machine_is_believed_while_it_touches_its_claim(
         assert ours
 
 
+def test_a_claim_that_was_cut_off_is_void_once_it_is_old(tmp_path: Path) -> None:
+    path = tmp_path / CLAIMS / "batch.json"
+    path.parent.mkdir()
+    path.write_text("")
+    with claim(tmp_path, "batch") as ours:
+        assert not ours
+    os.utime(path, (1, 1))
+    with claim(tmp_path, "batch") as ours:
+        assert ours
+
+
 def test_a_claim_that_is_new_by_now_is_not_voided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

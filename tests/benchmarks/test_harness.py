@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from torch import Tensor
 
 from benchmarks import harness as harness_module
 from benchmarks.claims import claim
-from benchmarks.harness import Harness, batches, editor_identity
-from benchmarks.rows import digest, picture_path, read_asked, read_rows
-from benchmarks.suites.base import Case, Measures, Pictures
+from benchmarks.harness import Harness, batches, editor_identity, suite_identity
+from benchmarks.rows import digest, picture_path, read_asked, read_rows, row_path
+from benchmarks.suites.base import Case, CaseError, Measures, Pictures
+from benchmarks.suites.cat_to_others import CatToOthers
 from editing.edit import Edit
 from editing.errors import NonFiniteError, UserError
 from editing.images import read_picture
@@ -97,6 +99,7 @@ def test_every_case_has_a_row_and_a_picture(tmp_path: Path) -> None:
     picture = read_picture(picture_path(tmp_path, row["picture"]))
     assert picture.size == (8, 8)
     assert picture.getpixel((0, 0))[0] / 255 == pytest.approx(row["metrics"]["exact_psnr"])
+    assert row["memory"] > 1, "MiB at the peak"
     assert rows_of(tmp_path, "exact answer")["level-4"]["metrics"]["exact_psnr"] == 1.0
 
 
@@ -182,6 +185,129 @@ def test_when_memory_runs_out_batches_are_halved(tmp_path: Path) -> None:
     assert tally.failed == {} and sorted(editor.batches) == [1, 1, 2, 2, 2, 2]
     assert refused == [5], "once is enough"
     assert {r["batch_size"] for r in rows_of(tmp_path).values()} == {1, 2}
+    assert {r["batch_size_asked"] for r in rows_of(tmp_path).values()} == {5}
+    assert str(tally).endswith("; memory ran out: batches of 2 instead of 5")
+    assert "memory ran out" not in str(run(tmp_path, Editor(), size=5))
+
+
+def test_what_memory_held_is_given_back_before_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Large:
+        pass
+
+    held: list[weakref.ref[Large]] = []
+    emptied = []
+
+    class Hungry(Editor):
+        def __call__(self, sources: Tensor, *rest: Any, **named: Any) -> Edit:
+            assert all(ref() is None for ref in held), "the error still holds it"
+            if len(sources) > 2:
+                large = Large()
+                large.itself = large  # type: ignore[attr-defined]  # only a collection frees it
+                held.append(weakref.ref(large))
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().__call__(sources, *rest, **named)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(1))
+    assert run(tmp_path, Hungry(), size=5).failed == {} and emptied == [1]
+
+
+def test_claims_are_of_the_size_that_was_asked_for(tmp_path: Path) -> None:
+    """Another worker whose memory ran out edits in halves, and still holds the whole batch."""
+
+    class Hungry(Editor):
+        def __call__(self, sources: Tensor, *rest: Any, **named: Any) -> Edit:
+            if len(sources) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            claimed.append({path.name for path in (tmp_path / "claims").glob("[!.]*")})
+            return super().__call__(sources, *rest, **named)
+
+    claimed: list[set[str]] = []
+    run(tmp_path, Hungry(), size=5)
+    edit = {**WHAT, "seed": 0}
+    harness = Harness(Brightness(), tmp_path, 5)
+    expected = [
+        f"{digest({'batch': [harness._key(case, edit) for case in batch]})}.json"
+        for batch in batches(harness.cases, 5)
+    ]
+    assert [name for (name,) in claimed] == [expected[0]] * 3 + [expected[1]] * 3
+
+
+class Broken(Brightness):
+    """The picture of level 4 cannot be read."""
+
+    def load(self, cases: Sequence[Case]) -> Pictures:
+        if any(case.name == "level-4" for case in cases):
+            raise CaseError("level-4.png is an empty file.")
+        return super().load(cases)
+
+
+def test_a_picture_that_cannot_be_read_fails_alone(tmp_path: Path) -> None:
+    editor = Editor()
+    tally = run(tmp_path, editor, Broken(), size=5)
+    assert tally.failed == {"level-4": "level-4.png is an empty file."}
+    assert editor.batches == [4, 5], "the others stay together"
+    row = rows_of(tmp_path)["level-4"]
+    assert (row["status"], row["reason"]) == ("failed", "level-4.png is an empty file.")
+    assert sum(row["status"] == "done" for row in rows_of(tmp_path, "exact answer").values()) == 9
+
+
+def test_the_first_picture_may_be_the_broken_one(tmp_path: Path) -> None:
+    class First(Broken):
+        def make_cases(self) -> list[Case]:
+            return super().make_cases()[4:]
+
+    assert set(run(tmp_path, Editor(), First(), size=5).failed) == {"level-4"}
+    assert len(rows_of(tmp_path, "exact answer")) == 6
+
+
+@pytest.mark.parametrize("contents", [b"", b'{"key"', None])
+@pytest.mark.parametrize("what", ["row", "cost", "picture"])
+def test_what_a_power_cut_left_in_pieces_is_made_again(
+    tmp_path: Path, what: str, contents: bytes | None
+) -> None:
+    run(tmp_path, Editor())
+    before = rows_of(tmp_path)
+    row = before["level-4"]
+    picture = picture_path(tmp_path, row["picture"])
+    row_file = row_path(tmp_path, row["key"])
+    lost = {"row": row_file, "cost": picture.with_suffix(".json"), "picture": picture}[what]
+    if what == "cost":  # read again only if the row is gone
+        row_file.unlink()
+    if contents is None:
+        lost.unlink()
+    else:
+        lost.write_bytes(contents)
+    editor = Editor()
+    tally = run(tmp_path, editor)
+    assert (tally.made, tally.failed) == (1, {})
+    assert editor.batches == ([] if what == "row" else [1])
+    after = rows_of(tmp_path)
+    assert read_picture(picture).size == (8, 8)
+    untimed = {"time": 0, "batch_size": 0, "memory": 0}
+    assert {n: r | untimed for n, r in after.items()} == {n: r | untimed for n, r in before.items()}
+    assert run(tmp_path, editor).made == 0
+
+
+def test_the_code_belongs_to_the_identity(tiny_prior: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an edit that of the two packages below; of a measurement that of its suite."""
+    with initialize_config_module("conf", version_base="1.3"):
+        config = compose("config", ["src=-", "target=-"])
+    settings = read_settings(config, "ids", "menagerie", [])
+    asked: list[list[str]] = []
+
+    def digested(*places: Path) -> str:
+        asked.append([place.name for place in places])
+        return f"of {len(asked)}"
+
+    monkeypatch.setattr(harness_module, "source_digest", digested)
+    first, second = (editor_identity(settings, tiny_prior) for _ in range(2))
+    assert first["sources"] != second["sources"] and asked[0] == ["editing", "samplers"]
+    judged = suite_identity(CatToOthers(cases=1))
+    assert {"cat_to_others.py", "world.py", "metrics"} == set(asked[-1])
+    assert set(judged["versions"]) == {"torch", "transformers"}
 
 
 def test_memory_runs_out_on_a_cpu_too(tmp_path: Path) -> None:
@@ -285,7 +411,7 @@ SETTINGS = {
 # What an edit of a case does not depend on, or what the model's hash and files say.
 OTHERWISE = (
     "src target source jobs output reverse trace overwrite resume guidance prior model seed size "
-    "batch_size device dtype early_stop lora embedding tuning mask captioner parent"
+    "batch_size device dtype early_stop lora embedding tuning mask captioner parent trajectory"
 ).split()
 
 

@@ -69,6 +69,47 @@ def test_as_many_cases_as_are_asked_for(run: Path) -> None:
     assert report([run], cases=2).count('class="case"') == 2
 
 
+def test_runs_of_the_same_cases_are_shown_as_one(run: Path, tmp_path: Path) -> None:
+    """Another folder has another method, and its own copy of the source."""
+    for number, method in enumerate(("source", "sds")):
+        for case in range(6):
+            key = f"{1000 + 10 * number + case:032x}"
+            path = picture_path(tmp_path, key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (64, 64), (60, 0, 0)).save(path)
+            write_row(tmp_path, key, {**row(method, case, 5.0), "picture": key, "time": 1.0})
+    page = report([run, tmp_path])
+    assert page.count("<section") == 1 and f"{run}, {tmp_path}" in page
+    assert page.count('class="case"') == 6 and page.count('data-label="sds"') == 6
+    assert page.count('data-label="source"') == 6 and "dds - sds" in page
+    assert "data:," not in page, "every picture is found where it is"
+    write_row(tmp_path, "b" * 32, {**row("sds", 9, 5.0), "picture": "none"})
+    assert report([run, tmp_path]).count("<section") == 2, "one has a case that the other has not"
+
+
+def test_a_picture_that_is_gone_or_broken_leaves_a_gap(tmp_path: Path) -> None:
+    for case, contents in enumerate((None, b"", b"\x89PNG\r\n")):
+        made = row("dds", case, 20.0)
+        key = f"{case:032x}"
+        path = picture_path(tmp_path, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if contents is not None:
+            path.write_bytes(contents)
+        write_row(tmp_path, key, {**made, "picture": key})
+    assert report([tmp_path]).count('src="data:,"') == 3
+
+
+def test_the_plot_of_all_kinds_comes_first_and_the_rest_is_folded(tmp_path: Path) -> None:
+    for i, kind in enumerate(("dog", "pig")):
+        made = {**row("dds", i, 20.0), "group": kind}
+        made["metrics"]["background_psnr"] = 30.0
+        write_row(tmp_path, f"{i:032x}", made)
+    page = report([tmp_path])
+    titles = re.findall(r'class="title">(\w+)<', page)
+    assert titles == ["all", "all", "dog", "dog", "pig", "pig"]
+    assert page.index(">all<") < page.index("<summary>dog") < page.index("<summary>pig")
+
+
 def test_a_folder_without_rows_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="has no rows"):
         report([tmp_path])
@@ -102,9 +143,11 @@ def names(page: Page) -> list[str]:
 
 def test_all_pictures_are_shown(page: Page) -> None:
     sizes = page.eval_on_selector_all("img", "all => all.map(image => image.naturalWidth)")
-    assert set(sizes) == {64}
+    assert set(sizes) == {64, 0}, "and those that lie over an edit, empty"
+    empty = page.eval_on_selector_all(".over", "all => all.every(image => image.hidden)")
+    assert sizes.count(0) == page.locator(".over").count() and empty
     assert page.title() == "Edits: cat_to_others"
-    assert page.locator(".plot circle").count() == 4
+    assert page.locator(".plot circle").count() == 8, "two plots of two, and their legends"
 
 
 def test_the_gallery_is_sorted_by_a_metric_of_a_method(page: Page) -> None:
@@ -132,13 +175,20 @@ def test_an_edit_is_compared_with_its_source_under_the_pointer(page: Page) -> No
     path.write_bytes(shot)
     seen = Image.open(path).convert("RGB")
     assert seen.getpixel((10, 60))[0] == 20 and seen.getpixel((100, 60))[0] == 120
+    for label, shade in (("exact answer", 240), ("ids", 180)):
+        page.select_option(".with", label)
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 12)
+        page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 10)
+        path.write_bytes(frame.screenshot())
+        seen = Image.open(path).convert("RGB")
+        assert seen.getpixel((10, 60))[0] == shade and seen.getpixel((100, 60))[0] == 120
     page.mouse.move(0, 0)
-    assert frame.locator(".edge").is_hidden()
+    assert frame.locator(".edge").is_hidden() and frame.locator(".over").is_hidden()
 
 
 def test_a_table_is_sorted_by_a_click(page: Page) -> None:
     first = page.locator("table").first
-    column = first.locator("th", has_text="background PSNR")
+    column = first.locator("th", has_text="PSNR outside")
     column.click()
     cells = first.locator("tbody tr td:first-child").all_inner_texts()
     assert cells == ["source", "dds", "ids", "exact answer"]

@@ -1,17 +1,22 @@
 """The command line of the harness, end to end on a tiny random model."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks import run
+from benchmarks.report import report
+from benchmarks.rows import read_asked
 from benchmarks.run import main
 from benchmarks.suites.cat_to_others import CatToOthers
 from editing.command import base_config, group_choices
@@ -37,7 +42,7 @@ def bench(
         short = [
             f"prior={tiny_sd}",
             "steps=1",
-            *([] if {"suite=ip2p", "suite=speed"} & set(words) else cats),
+            *([] if {"suite=ip2p", "suite=speed", "suite=pie_bench"} & set(words) else cats),
         ]
         given = {word.partition("=")[0] for word in words}
         code = main([*(word for word in short if word.partition("=")[0] not in given), *words])
@@ -58,6 +63,53 @@ def test_a_run_leaves_rows_and_tables_and_prints_them(
     rows = pd.read_parquet(folder / "rows.parquet")
     assert len(rows) == 21 and set(rows.status) == {"done"}
     assert set(rows[rows.method == "dds"].seed) == {3}
+
+
+def test_what_was_typed_is_kept_and_where(
+    bench: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The jobs of a launcher may work in another folder, and have arguments of their own."""
+    inside = run.launch
+
+    def elsewhere(words: Any, *rest: Any) -> None:
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        inside(words, *rest)
+        monkeypatch.chdir(tmp_path)
+
+    monkeypatch.setattr(run, "launch", elsewhere)
+    outcome = bench("-m", "method=dds", "output=out", "suite.size=32,40", "columns=[iou]")
+    assert outcome.code == 0, outcome.err
+    assert len(list((tmp_path / "out" / "rows").glob("*/*.json"))) == 42
+    assert not list((tmp_path / "elsewhere").iterdir())
+    small, large = read_asked(tmp_path / "out") or ()
+    assert small.launch == large.launch != "" and small.options != large.options
+    assert small.command == large.command
+    assert small.command.startswith("python -m benchmarks.run prior=")
+    assert small.command.endswith("method=dds output=out suite.size=32,40 'columns=[iou]'")
+    assert "dog IoU" in (tmp_path / "out" / "pivot.md").read_text()
+    assert report([tmp_path / "out"]).count("<section") == 2, "all that was asked for"
+
+
+def test_a_picture_that_cannot_be_read_is_a_failed_case(
+    bench: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    for name in ("a.png", "b.png"):
+        Image.effect_noise((64, 64), 64).convert("RGB").save(tmp_path / name)
+    (tmp_path / "b.png").write_bytes(b"")
+    lines = [{"src": f"{n}.png", "source": "a cat", "target": "a dog"} for n in "ab"]
+    (tmp_path / "edits.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    sizes = ["suite.size=32", "suite.multiple=8", "suite.metrics=[psnr]"]
+    outcome = bench("suite=ip2p", "suite.src=edits.jsonl", "method=dds", *sizes)
+    assert outcome.code == 1
+    assert re.search(r"failed: b-a_dog by dds: .*b\.png' is an empty file", outcome.err)
+    rows = pd.read_csv(tmp_path / "runs" / "ip2p" / "rows.csv")
+    assert rows.groupby(["case", "status"]).size().to_dict() == {
+        ("a-a_dog", "done"): 2,
+        ("b-a_dog", "failed"): 2,
+    }
+    Image.new("RGB", (64, 64)).save(tmp_path / "b.png")
+    assert bench("suite=ip2p", "suite.src=edits.jsonl", "method=dds", *sizes).code == 0
 
 
 def test_methods_share_a_folder_and_nothing_is_done_twice(
@@ -158,6 +210,10 @@ def test_an_interrupted_run_keeps_what_it_has_and_says_so(
         (["suite.size=33"], "has 33 x 33 pixels, and prior="),
         (["suite=speed", "suite.repeats=0"], "suite.repeats=0 cannot be used"),
         (["suite=ip2p", "suite.src=x", "suite.lpips=alexnet"], "no backbone 'alexnet'"),
+        (["suite=pie_bench", "suite.src=x", "suite.kinds=[0,77]"], "suite.kinds=77 cannot be"),
+        (["suite=pie_bench", "suite.src=x", "suite.kinds=['0']"], "suite.kinds=0 cannot be"),
+        (["suite=ip2p", "suite.src=x", "suite.metrics=[pie_ssim]"], "needs masks"),
+        (["columns=[ioo]"], "There is no metric 'ioo': did you mean 'iou'?"),
         (["threads=0"], "threads=0 cannot be used"),
         (["batch_size=0"], "batch_size=0 cannot be used"),
     ],
@@ -200,30 +256,95 @@ def test_every_process_of_a_launch_has_its_gpu(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     assert run.own_device("auto") == "auto"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setenv("LOCAL_RANK", "2")
     assert run.own_device("auto") == "cuda:2" and run.own_device("cpu") == "cpu"
 
 
-def test_four_workers_of_ray_make_the_tables_of_one(tiny_sd: Path, tmp_path: Path) -> None:
-    words = [f"prior={tiny_sd}", "suite.cases=2", "suite.size=32", "steps=2", "method=dds"]
-    words += ["batch_size=2", "threads=1"]
+@pytest.mark.parametrize("at_once", [True, False])
+def test_jobs_that_run_at_once_are_spread_over_the_gpus(
+    at_once: bool,
+    bench: Callable[..., Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Five jobs on a machine with two GPUs; one after the other, they have all of them."""
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    asked = []
+
+    def own_device(device: str, number: int | None) -> str:
+        asked.append(run_own_device(device, number))
+        return "cpu"
+
+    run_own_device = run.own_device
+    monkeypatch.setattr(run, "own_device", own_device)
+    assert {run.LAUNCHERS[name] for name in ("joblib", "ray")} == set(run.SHARING)
+    if at_once:  # this launcher stands in for one that has workers
+        monkeypatch.setattr(run, "SHARING", ("basic",))
+    assert bench("-m", "method=dds", "worker=0,1,2,3,4").code == 0
+    spread = ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
+    assert asked == (spread if at_once else ["auto"] * 5)
+
+
+# How long things took, and how much memory, differs from run to run.
+MEASURED = ["seconds", "memory", "batch_size"]
+
+
+def rows_of(folder: Path) -> bytes:
+    return pd.read_csv(folder / "rows.csv", dtype=str).drop(columns=MEASURED).to_csv().encode()
+
+
+def started(words: list[str], output: Path) -> None:
     # Ray's workers are polite, and would wait for everything else that the machine is doing.
     polite = {"RAY_worker_niceness": "0", "RAY_AUTH_MODE": "disabled"}
-    for folder, more in (("one", []), ("four", ["-m", "launcher=ray", "worker=0,1,2,3"])):
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.run", *words, *more, f"output={tmp_path / folder}"],
-            env=os.environ | polite,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=900,
-        )
-        assert done.returncode == 0, done.stderr
-    for name in ("table.md", "table.tex", "summary.json"):
-        assert (tmp_path / "four" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
-    assert len(pd.read_csv(tmp_path / "four" / "rows.csv")) == 42
-    assert list((tmp_path / "four" / "claims").iterdir()) == []
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.run", *words, f"output={output}"],
+        env=os.environ | polite,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def words(tiny_sd: Path) -> list[str]:
+    few = ["suite.cases=2", "suite.size=32", "steps=2", "method=dds", "batch_size=2", "threads=1"]
+    return [f"prior={tiny_sd}", *few]
+
+
+@pytest.fixture(scope="module")
+def by_one(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one worker makes."""
+    folder = tmp_path_factory.mktemp("workers") / "one"
+    started(words, folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "workers",
+    [
+        ["launcher=local", "worker=0,1,2,3"],
+        ["launcher=joblib", "worker=0,1", "hydra.launcher.n_jobs=2"],
+        ["launcher=ray", "worker=0,1,2,3"],
+    ],
+    ids=["local", "joblib", "ray"],
+)
+def test_several_workers_make_the_tables_of_one(
+    workers: list[str], words: list[str], by_one: Path, tmp_path: Path
+) -> None:
+    started([*words, "-m", *workers], tmp_path)
+    for name in ("table", "pivot", "differences"):
+        for suffix in (".md", ".tex"):
+            file = f"{name}{suffix}"
+            assert (tmp_path / file).read_bytes() == (by_one / file).read_bytes()
+    assert (tmp_path / "summary.json").read_bytes() == (by_one / "summary.json").read_bytes()
+    assert rows_of(tmp_path) == rows_of(by_one)
+    assert len(pd.read_csv(tmp_path / "rows.csv")) == 42
+    assert list((tmp_path / "claims").iterdir()) == []
 
 
 def test_jobs_of_submitit_find_their_work_below_the_output(tiny_sd: Path, tmp_path: Path) -> None:

@@ -35,6 +35,14 @@ def test_local_deviation_against_loops(window: int) -> None:
             assert found[i, j] == pytest.approx(values[:, rows, columns].std(), abs=1e-6)
 
 
+def test_a_shift_of_brightness_hides_no_deviation() -> None:
+    """Of a thousandth around a half: in float32 the squares are equal to four digits."""
+    generator = torch.Generator().manual_seed(2)
+    residual = 0.5 + 1e-4 * torch.randn(2, 3, 32, 32, generator=generator)
+    exact = local_deviation(residual.double(), 5)
+    assert torch.allclose(local_deviation(residual, 5).double(), exact, rtol=1e-3)
+
+
 def test_the_background_is_where_little_changed() -> None:
     source, edited = edit()
     for threshold in ("mean", "median"):

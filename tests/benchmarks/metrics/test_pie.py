@@ -6,6 +6,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio
 from torchmetrics.image import StructuralSimilarityIndexMeasure
+from torchvision.transforms import Compose, Normalize, Resize
 
 from benchmarks.metrics.pie import (
     PieClipScore,
@@ -123,8 +124,24 @@ def test_metrics_are_means_over_the_pictures_that_have_a_value() -> None:
     assert float(score.compute()) == pytest.approx(float(each.mean()), rel=1e-5)
 
 
-def test_the_structure_distance_gets_values_to_255(dino: torch.nn.Module) -> None:  # noqa: F811
-    x, y, _ = pictures()
-    theirs = PieStructureDistance(dino).values(x, y)
-    assert torch.equal(theirs, StructureDistance(dino, scale=255).values(x, y))
-    assert not torch.allclose(theirs, StructureDistance(dino).values(x, y), rtol=0.01)
+def test_the_structure_distance_as_it_was_published(dino: torch.nn.Module) -> None:  # noqa: F811
+    """Arrays from 0 to 255, resized and normalised as if they went to 1; cosines of all keys."""
+    steps = Compose(
+        [Resize(224, max_size=480), Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
+    )
+    images = torch.rand(2, 3, 40, 100, generator=torch.Generator().manual_seed(0))
+    arrays = (images * 255).round().permute(0, 2, 3, 1).numpy().astype(np.uint8)
+    similar = []
+    for array in arrays:
+        pixels = steps(torch.from_numpy(array.astype(np.float32).transpose(2, 0, 1)))[None]
+        assert pixels.shape == (1, 3, 192, 480), "the longer side ends at 480"
+        with torch.no_grad():
+            inner = dino(pixels, output_hidden_states=True, interpolate_pos_encoding=True)
+            last = dino.layers[-1]
+            (keys,) = last.attention.k_proj(last.layernorm_before(inner.hidden_states[-2]))
+        lengths = keys.norm(dim=1, keepdim=True)
+        similar.append(keys @ keys.T / (lengths @ lengths.T).clamp(min=1e-8))
+    expected = float(torch.nn.functional.mse_loss(*similar))
+    x, y = (torch.from_numpy(array).movedim(-1, 0)[None].float() / 255 for array in arrays)
+    assert float(PieStructureDistance(dino).values(x, y)) == pytest.approx(expected, rel=1e-4)
+    assert float(StructureDistance(dino).values(x, y)) != pytest.approx(expected, rel=0.01)

@@ -42,6 +42,8 @@ def test_the_answer_scores_best_and_the_source_has_the_background() -> None:
         assert tuple(source) == suite.metrics
         assert (source["target_species"], answer["target_species"]) == (0.0, 1.0)
         assert source["background_psnr"] == answer["exact_psnr"] == 100.0
+        assert source["residual_psnr"] == source["residual_psnr_paper"] == 100.0
+        assert 20 < answer["residual_psnr"] < answer["residual_psnr_paper"] < 100
         assert source["source_distance"] == answer["exact_distance"] == 0.0
         assert source["exact_distance"] > 0.1 and answer["source_distance"] > 0.1
         assert answer["outside_psnr"] == 100 and answer["outside_distance"] == 0

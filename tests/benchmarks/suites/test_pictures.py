@@ -10,7 +10,7 @@ from PIL import Image
 
 from benchmarks.menagerie.stages import EMBEDDED
 from benchmarks.metrics.pie import pie_psnr
-from benchmarks.suites.base import Suite
+from benchmarks.suites.base import CaseError, Suite
 from benchmarks.suites.ip2p import IP2P, RealCats, unique
 from benchmarks.suites.pictures import METRICS
 from benchmarks.suites.pie_bench import KINDS, PieBench
@@ -65,6 +65,7 @@ def test_another_picture_of_the_same_name_is_another_case(listed: Path) -> None:
 
 def test_metrics_are_those_that_are_asked_for(listed: Path) -> None:
     names = ("clip_score", "clip_direction", "iou", "psnr", "ssim", "mse", "residual_psnr")
+    names += ("residual_psnr_median", "residual_psnr_paper_median")
     suite = IP2P(src=str(listed), metrics=names, **SMALL)
     (case, *_) = suite.make_cases()
     pictures = suite.load([case])
@@ -193,6 +194,60 @@ def test_pie_bench_is_read_as_it_is_published(pie: Path, dino: torch.nn.Module) 
         "001"
     ]
     assert len(KINDS) == 10
+
+
+def test_pictures_of_other_kinds_are_left_alone(pie: Path) -> None:
+    (pie / "annotation_images/9_change_style_80/001.jpg").write_bytes(b"no picture")
+    (case,) = PieBench(src=str(pie), kinds=(0,)).make_cases()
+    assert case.name == "000"
+
+
+@pytest.mark.parametrize("kinds", [[0, 77], ["0"], [-1], [True]])
+def test_kinds_are_numbers_that_there_are(pie: Path, kinds: list) -> None:
+    with pytest.raises(UserError, match=r"suite\.kinds=.* a whole number from 0 to 9"):
+        PieBench(src=str(pie), kinds=kinds)
+
+
+@pytest.mark.parametrize("contents", [b"", b"no picture", None])
+def test_a_picture_that_cannot_be_read_is_a_case_that_cannot_be_loaded(
+    listed: Path, contents: bytes | None
+) -> None:
+    path = listed.parent / "wide.png"
+    whole_ = path.read_bytes()
+    suite = IP2P(src=str(listed), **SMALL)
+    path.write_bytes(b"" if contents is None else contents)
+    cases = suite.make_cases()
+    if contents is None:
+        path.unlink()
+    with pytest.raises(CaseError, match=r"wide\.png"):
+        suite.load(cases[:1])
+    assert suite.load(cases[1:2]).source.shape == (1, 3, 96, 64)
+    path.write_bytes(whole_)
+    assert suite.make_cases()[0].identity != cases[0].identity
+
+
+def test_metrics_that_have_no_value_for_a_suite_are_refused(listed: Path) -> None:
+    for metric, instead in (("pie_psnr", "psnr"), ("pie_clip_edited", "clip_score")):
+        with pytest.raises(UserError, match=f"{metric} needs masks.* take {instead}"):
+            IP2P(src=str(listed), metrics=(metric,), **SMALL)
+    for metric, what in (("dinov2_direction", "somebody else's edit"), ("imagenet", "an animal")):
+        suite = IP2P(src=str(listed), metrics=("psnr", metric), **SMALL)
+        with pytest.raises(UserError, match=f"the metric {metric} needs, .*{what}"):
+            suite.make_cases()
+
+
+def test_the_source_is_compared_with_its_own_prompt(pie: Path) -> None:
+    options = {"clip": str(EMBEDDED), "metrics": ("pie_clip_source", "pie_clip_whole")}
+    suite = PieBench(src=str(pie), **options)
+    assert "pie_clip_source" in PieBench.metrics and len(PieBench.metrics) == 8
+    cases = suite.make_cases()
+    pictures = suite.load(cases)
+    clip = suite.judges.clip
+    a, b = clip.embed_images(pictures.source), clip.embed_texts([c.prompts[0] for c in cases])
+    expected = 100 * torch.nn.functional.cosine_similarity(a, b).clamp(min=0)
+    found = suite.measure(cases, pictures, 1 - pictures.source)
+    assert [row["pie_clip_source"] for row in found] == pytest.approx(expected.tolist())
+    assert found[0]["pie_clip_whole"] != found[0]["pie_clip_source"]
 
 
 @pytest.mark.parametrize(

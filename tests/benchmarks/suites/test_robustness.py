@@ -36,6 +36,14 @@ def test_methods_are_moved_and_shown_together(
         study.study(settings_of(f"method={method}", "steps=1"), tiny_prior, tmp_path)
     printed = capsys.readouterr().out
     assert "dds, by steps\n\n| steps " in printed and "ids, by noise.iterations" in printed
+    header = next(line for line in printed.splitlines() if line.startswith("| steps "))
+    row = next(line for line in printed.splitlines() if line.startswith("| 2  "))
+    assert [cell.strip() for cell in header.split("|")[-3:-1]] == [
+        "seconds per edit",
+        "peak memory, MiB",
+    ]
+    seconds, memory = (float(cell) for cell in row.split("|")[-3:-1])
+    assert 0 < seconds < 100 and memory > 10
     assert "dds, by noise.iterations" not in printed, "dds draws its noise at random"
     edits = [row["edit"] for row in read_rows(tmp_path / "edits") if "steps" in row["edit"]]
     dds = [edit for edit in edits if edit["method"] == "dds"]

@@ -43,8 +43,7 @@ class PlugAndPlay(TrajectoryMethod):
         attention: how much of the steps, from the first, queries and keys are (its tau_A).
         source_prompt: with which the source is inverted and run beside the target, at guidance 1:
             the ``empty`` one, as in the authors' code, or that of the ``source``.
-        substeps: steps of the inversion to each one of the sampling. The authors invert in 999
-            steps and sample in 50.
+        substeps: steps of the inversion to each one of the sampling.
 
     Raises:
         ValueError: for a prior without such a network, or another value that cannot be used.

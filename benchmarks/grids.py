@@ -7,8 +7,8 @@ import pandas as pd
 from PIL import Image
 from torchvision.utils import make_grid
 
+from benchmarks.analysis import parts
 from benchmarks.rows import picture_path
-from benchmarks.tables import parts
 from editing.errors import UserError
 from editing.images import read_picture, to_image, to_tensor
 from editing.results import png, slug, write

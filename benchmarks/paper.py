@@ -15,10 +15,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from benchmarks.analysis import ALL, analysis
+from benchmarks.frames import frame
 from benchmarks.metrics import COLUMNS
 from benchmarks.rows import read_asked, read_rows
 from benchmarks.suites.base import REFERENCES
-from benchmarks.tables import ALL, analysis, frame, markdown
+from benchmarks.tables import markdown
 from editing.errors import UserError
 
 SUITE = "cat_to_others"

@@ -20,27 +20,21 @@ import pandas as pd
 from jinja2 import Environment
 from PIL import Image
 
+from benchmarks.analysis import ALL, analysis, costs, metrics_of, of_suite, parts
+from benchmarks.frames import frame, of_asked
 from benchmarks.metrics import COLUMNS
 from benchmarks.plots import scatter
 from benchmarks.rows import picture_path, read_asked, read_rows
 from benchmarks.suites.base import EDITS, REFERENCES
 from benchmarks.tables import (
-    ALL,
     DIFFERENCES,
     KEPT,
     REACHED,
-    analysis,
     check_metrics,
     chosen,
     cost_cells,
-    costs,
     difference_rows,
-    frame,
-    metrics_of,
     notes,
-    of_asked,
-    of_suite,
-    parts,
     pivot,
     table,
     worse,

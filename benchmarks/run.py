@@ -216,10 +216,11 @@ def finish(words: Sequence[str], started: float) -> int:
     """
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return 0  # one process speaks for all of a launch
+    from benchmarks.frames import frame
     from benchmarks.grids import write_grids
     from benchmarks.rows import read_asked, read_rows
     from benchmarks.suites.base import EDITS
-    from benchmarks.tables import frame, print_tables, write_tables
+    from benchmarks.tables import print_tables, write_tables
 
     failed = 0
     for output in folders(words):

@@ -12,22 +12,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.analysis import ALL, costs, for_json, summary
+from benchmarks.frames import frame
 from benchmarks.harness import Harness, check_sizes, editor_identity
 from benchmarks.metrics import COLUMNS, Column
 from benchmarks.plots import curves
 from benchmarks.rows import digest
 from benchmarks.suites.base import EDITS
 from benchmarks.suites.cat_to_others import CatToOthers
-from benchmarks.tables import (
-    ALL,
-    cost_cells,
-    costs,
-    for_json,
-    frame,
-    markdown,
-    summary,
-    table,
-)
+from benchmarks.tables import cost_cells, markdown, table
 from editing.build import make_editor
 from editing.errors import UserError
 from editing.results import to_json, write

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.frames import frame
 from benchmarks.grids import COLUMNS, sheet, write_grids
 from benchmarks.rows import picture_path
-from benchmarks.tables import frame
-from tests.benchmarks.test_tables import row
+from tests.benchmarks.example_rows import row
 
 
 def test_a_sheet_has_a_row_for_each_method_and_the_same_cases(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.paper import main
 from benchmarks.rows import write_row
-from tests.benchmarks.test_tables import row
+from tests.benchmarks.example_rows import row
 
 
 def run(folder: Path, shifts: dict[str, float], cats: int = 8) -> Path:

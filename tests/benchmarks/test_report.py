@@ -16,7 +16,7 @@ from playwright.sync_api import Page, sync_playwright
 from benchmarks.report import main, report
 from benchmarks.rows import picture_path, write_row
 from editing.errors import UserError
-from tests.benchmarks.test_tables import row
+from tests.benchmarks.example_rows import row
 
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "

@@ -38,7 +38,7 @@ from benchmarks.rows import (
 )
 from benchmarks.suites.base import REFERENCES, Case, CaseError, Pictures, SceneSuite, Suite, shown
 from editing import results
-from editing.edit import Edit, Editor
+from editing.editor import Edit, Editor
 from editing.errors import NonFiniteError, UserError
 from editing.images import read_picture, to_tensor
 from editing.settings import Settings

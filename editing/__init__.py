@@ -31,7 +31,8 @@ if TYPE_CHECKING:
         SSD,
         ScoreDistiller,
     )
-    from editing.edit import DistillationEditor, Edit
+    from editing.edit import DistillationEditor
+    from editing.editor import Edit
     from editing.errors import UserError
     from editing.priors import load_prior
 
@@ -41,7 +42,7 @@ _HOMES = {
     ),
     "ScoreDistiller": "editing.distillers",
     "DistillationEditor": "editing.edit",
-    "Edit": "editing.edit",
+    "Edit": "editing.editor",
     "UserError": "editing.errors",
     "load_prior": "editing.priors",
 }

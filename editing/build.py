@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from editing.edit import DistillationEditor, Editor
+from editing.edit import DistillationEditor
+from editing.editor import Editor
 from editing.errors import UserError
 from editing.priors import load_prior
 from editing.priors.tuning import Tuning

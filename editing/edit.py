@@ -1,115 +1,27 @@
-"""The optimisation loop: one for all distillers and all parameters, and its callbacks."""
+"""The optimisation loop: one for all distillers and all parameters."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from editing.checkpoint import Checkpoint, memories, remind
 from editing.distillers.base import ScoreDistiller
+from editing.editor import Callback, Edit, Step
 from editing.errors import NonFiniteError, UserError
+from editing.faults import Faults
 from editing.parameters import Canvas, Latents, Parameters
 from editing.schedules import Constant, Schedule
-from samplers.prior import Evaluations, PromptPair, count_evaluations
+from samplers.prior import PromptPair, count_evaluations
 
 # The reference implementations multiply the loss by 2000, divide it by h w = 64 * 64 and take SGD
 # steps of 0.1. Kept per element, so that the step does not depend on the resolution.
 STEP_SIZE = 2000 * 0.1 / 64**2
-LOOK = 10  # steps between two looks at whether all is finite, where a look makes a device wait
-
-
-@dataclass(frozen=True)
-class Edit:
-    """The result of an editor.
-
-    Attributes:
-        images: the edited pictures (B, 3, H, W) in [0, 1], float32, on the CPU.
-        parameters: copies of the optimised tensors; for pictures one, its rows the images.
-        records: one dict per step: ``step`` from 1, ``t`` and ``gradient_norm`` (Euclidean, in
-            latent units), one number per image each.
-        evaluations: network evaluations, summed over images and steps.
-        seconds: wall time, encoding and decoding included.
-        stopped: of each image, why it changed no more before the last step, or None.
-        canvas: what was optimised.
-    """
-
-    images: Float[Tensor, "B 3 H W"]
-    parameters: tuple[Tensor, ...]
-    records: list[dict[str, Any]]
-    evaluations: Evaluations
-    seconds: float
-    stopped: tuple[str | None, ...] = ()
-    canvas: Canvas | None = None
-
-    @property
-    def latents(self) -> Tensor:
-        """The first (for latents: the only) optimised tensor."""
-        return self.parameters[0]
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a callback sees after a step.
-
-    Attributes:
-        step: 1 .. ``steps``.
-        steps: how many there are.
-        t: timestep of each image, (B,).
-        gradient: the distiller's gradient at this step, (B, C, h, w).
-        dtype: precision of the network.
-        canvas: what is optimised, after the step.
-        stopped: which images change no more, (B,) on the CPU; a callback may set more of them.
-    """
-
-    step: int
-    steps: int
-    t: Int64[Tensor, " B"]
-    gradient: Float[Tensor, "B C h w"]
-    dtype: torch.dtype
-    canvas: Canvas
-    stopped: Bool[Tensor, " B"]
-
-    @property
-    def latents(self) -> Tensor:
-        """The first (for latents: the only) optimised tensor, without a graph; do not change it."""
-        return self.canvas.tensors[0].detach()
-
-    def decode(self) -> Float[Tensor, "B 3 H W"]:
-        """The pictures as they are now, in [0, 1]; costs a decoder call for latents."""
-        return self.canvas.images()
-
-
-@runtime_checkable
-class Callback(Protocol):
-    """Looks at every step; may stop the run by raising."""
-
-    def on_step(self, state: Step) -> None:
-        """Called after every step."""
-        ...
-
-
-@runtime_checkable
-class Editor(Protocol):
-    """Edits a batch: what distillation and trajectory methods have in common."""
-
-    def __call__(
-        self,
-        sources: Any,
-        prompts: PromptPair,
-        generators: Sequence[torch.Generator],
-        callbacks: Sequence[Callback] = (),
-        mask: Float[Tensor, "B 1 H W"] | None = None,
-    ) -> Edit:
-        """Edit ``sources`` (for pictures: (B, 3, H, W) in [0, 1]) from source to target prompts.
-
-        Where ``mask`` is 0 nothing changes, where it is 1 everything may.
-        """
-        ...
 
 
 @dataclass
@@ -187,7 +99,7 @@ class DistillationEditor:
                 so_far = _SoFar.resume(saved, *moving)
                 evaluations.forward, evaluations.backward = saved["evaluations"]
             still, ended, history = so_far.still, so_far.ended, so_far.history
-            faults = _Faults.begin(still, canvas)
+            faults = Faults.begin(still, canvas)
             for step in range(so_far.step + 1, self.steps + 1):
                 target, source = canvas.latents(generators)
                 progress = (step - 1) / max(self.steps - 1, 1)
@@ -320,139 +232,3 @@ def keep_rows(canvas: Canvas, before: Sequence[Tensor], rows: Bool[Tensor, " B"]
     for tensor, kept in zip(canvas.tensors, before, strict=True):
         chosen = rows.view(-1, *[1] * (tensor.dim() - 1)) if canvas.per_image else rows.all()
         tensor.copy_(torch.where(chosen.to(tensor.device), kept, tensor))
-
-
-@dataclass
-class _Faults:
-    """Which images are no longer finite, on the device: to read it is to wait for the device.
-
-    Attributes:
-        frozen: which images change no more, for whatever reason, (B,).
-        first: the step at which each was first not finite, 0 for none, (B,).
-        of_gradient: whether it was its gradient then, (B,).
-        every: steps between two looks.
-    """
-
-    frozen: Bool[Tensor, " B"]
-    first: Int64[Tensor, " B"]
-    of_gradient: Bool[Tensor, " B"]
-    every: int
-
-    @staticmethod
-    def begin(still: Bool[Tensor, " B"], canvas: Canvas) -> "_Faults":
-        device = canvas.tensors[0].device
-        frozen = still.to(device)
-        every = 1 if device.type == "cpu" else LOOK
-        return _Faults(frozen, torch.zeros_like(frozen, dtype=torch.int64), frozen, every)
-
-    def find(self, state: Step) -> None:
-        """Note which images are not finite after a step, and freeze them."""
-        bad = not_finite(state).to(self.frozen.device)
-        gradient = ~state.gradient.isfinite().flatten(1).all(1)
-        begins = bad & (self.first == 0)
-        self.first = torch.where(begins, state.step, self.first)
-        self.of_gradient = torch.where(begins, gradient.to(bad.device), self.of_gradient)
-        self.frozen = self.frozen | bad
-
-    def freeze(self, still: Bool[Tensor, " B"]) -> None:
-        """Images that are stopped change no more."""
-        self.frozen = self.frozen | still.to(self.frozen.device)
-
-    def due(self, step: int) -> bool:
-        """Whether it is time for a look."""
-        return step % self.every == 0
-
-    def new(self, still: Bool[Tensor, " B"]) -> list[int]:
-        """The rows that are not finite and not yet among the ``still`` ones, which they join."""
-        found = (self.first > 0).cpu() & ~still
-        still |= found
-        return found.nonzero().flatten().tolist()
-
-    def explain(
-        self, row: int, history: Sequence[tuple[Tensor, Tensor]], steps: int, dtype: torch.dtype
-    ) -> NonFiniteError:
-        """An error that names step, the bad image, its t, and the network's precision."""
-        step = int(self.first[row])
-        what = "gradient" if self.of_gradient[row] else "result"
-        name = str(dtype).removeprefix("torch.")
-        return NonFiniteError(
-            f"The {what} is not finite at step {step} of {steps}, image {row} of the batch "
-            f"(t = {int(history[step - 1][0][row])}, network in {name}); the last good result is "
-            "kept, and a smaller guidance or step size, or dtype=fp32, may help."
-        )
-
-
-def not_finite(state: Step) -> Bool[Tensor, " B"]:
-    """Which images have a gradient or a result that is not finite.
-
-    All of them, if they share their tensors.
-    """
-    bad = ~state.gradient.isfinite().flatten(1).all(1)
-    for tensor in state.canvas.tensors:
-        finite = tensor.detach().isfinite()
-        if state.canvas.per_image:
-            bad = bad | ~finite.flatten(1).all(1)
-        else:
-            bad = (bad.any() | ~finite.all()).expand(len(bad))
-    return bad
-
-
-class Progress:
-    """A progress bar with the time left, on standard error.
-
-    Args:
-        description: what stands before the bar.
-        file: where it is written; standard error by default.
-    """
-
-    def __init__(self, description: str = "", file: Any = None) -> None:
-        self.description, self.file = description, file
-        self.bar: Any = None
-
-    def on_step(self, state: Step) -> None:
-        from tqdm import tqdm
-
-        if self.bar is None or state.step == 1:
-            self.bar = tqdm(
-                desc=self.description,
-                total=state.steps,
-                initial=state.step - 1,
-                file=self.file,
-                unit="step",
-            )
-        self.bar.update()
-        if state.step == state.steps:
-            self.bar.close()
-
-
-class Trace:
-    """Keeps every ``every``-th picture, and the last, for an animation.
-
-    Attributes:
-        frames: pictures (B, 3, H, W) in [0, 1], on the CPU.
-        steps: the step after which each frame was taken.
-
-    Raises:
-        ValueError: if ``every`` is less than 1.
-    """
-
-    def __init__(self, every: int = 10) -> None:
-        if every < 1:
-            raise ValueError(f"every must be 1 or more, got {every}")
-        self.every = every
-        self.frames: list[Float[Tensor, "B 3 H W"]] = []
-        self.steps: list[int] = []
-
-    def on_step(self, state: Step) -> None:
-        last = state.step == state.steps or bool(state.stopped.all())
-        if last or state.step % self.every == 0:
-            self.frames.append(state.decode())
-            self.steps.append(state.step)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What it has kept so far."""
-        return {"frames": self.frames, "steps": self.steps}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what was kept."""
-        self.frames, self.steps = state["frames"], state["steps"]

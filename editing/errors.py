@@ -14,7 +14,7 @@ class NonFiniteError(UserError):
     """An optimisation ran into NaN or infinity.
 
     Attributes:
-        last_good: the :class:`editing.edit.Edit` as it was before the step that failed.
+        last_good: the :class:`editing.editor.Edit` as it was before the step that failed.
     """
 
     last_good: Any = None

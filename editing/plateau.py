@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from editing.edit import Step
+from editing.editor import Step
 
 
 @runtime_checkable

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from editing.distillers.dds import DDS
-from editing.edit import Callback, DistillationEditor, Edit
+from editing.edit import DistillationEditor
+from editing.editor import Callback, Edit
 from editing.errors import NonFiniteError, UserError
 from editing.parameters import Latents
 from editing.parameters.latents import LatentCanvas

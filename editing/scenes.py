@@ -14,8 +14,10 @@ from tqdm import tqdm
 
 from editing import results
 from editing.build import load_model, make_editor, make_parameters
+from editing.callbacks import Progress, Trace
 from editing.checkpoint import Checkpoint
-from editing.edit import DistillationEditor, Edit, Progress, Trace
+from editing.edit import DistillationEditor
+from editing.editor import Edit
 from editing.errors import NonFiniteError, UserError
 from editing.images import enlarged, to_image
 from editing.jobs import Job, split_targets

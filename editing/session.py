@@ -14,8 +14,10 @@ from torch import Tensor
 
 from editing import results
 from editing.build import load_model, make_editor
+from editing.callbacks import Progress, Trace
 from editing.caption import describe, find_clip, source_prompt, unfamiliar, unknown_words
-from editing.edit import Callback, DistillationEditor, Edit, Editor, Progress, Trace
+from editing.edit import DistillationEditor
+from editing.editor import Callback, Edit, Editor
 from editing.errors import NonFiniteError, UserError
 from editing.images import (
     enlarged,

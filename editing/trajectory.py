@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from editing.edit import Callback, Edit, Step, area
+from editing.edit import area
+from editing.editor import Callback, Edit, Step
 from editing.errors import NonFiniteError, UserError
 from editing.parameters.latents import LatentCanvas
 from samplers.prior import Prior, PromptPair, count_evaluations
@@ -19,7 +20,7 @@ from samplers.trajectory import Inversion, PromptError, TrajectoryMethod, Visit
 
 @dataclass
 class TrajectoryEditor:
-    """Edits pictures by a sampler's trajectory; an :class:`editing.edit.Editor`.
+    """Edits pictures by a sampler's trajectory; an :class:`editing.editor.Editor`.
 
     Attributes:
         method: inversion and sampling.

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from editing.edit import Edit, Editor
+from editing.editor import Edit, Editor
 from editing.settings import Settings
 from samplers.prior import PromptPair
 

@@ -25,7 +25,8 @@ from benchmarks.metrics.psnr import psnr
 from benchmarks.suites.base import Case, Measures, Pictures, several, shown
 from benchmarks.suites.world import OfScenes, Scenes, scene_case, seeds
 from editing.caption import Clip
-from editing.edit import DistillationEditor, Edit, Editor
+from editing.edit import DistillationEditor
+from editing.editor import Edit, Editor
 from editing.errors import UserError
 from editing.parameters.views import Cameras, Views
 from editing.settings import suggestion, whole

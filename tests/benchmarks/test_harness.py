@@ -19,7 +19,7 @@ from benchmarks.harness import Harness, batches, editor_identity, suite_identity
 from benchmarks.rows import digest, picture_path, read_asked, read_rows, row_path
 from benchmarks.suites.base import Case, CaseError, Measures, Pictures
 from benchmarks.suites.cat_to_others import CatToOthers
-from editing.edit import Edit
+from editing.editor import Edit
 from editing.errors import NonFiniteError, UserError
 from editing.images import read_picture
 from editing.settings import Settings, read_settings

@@ -10,9 +10,12 @@ import pytest
 import torch
 
 import editing
+from editing.callbacks import Progress, Trace
 from editing.distillers import DDS, IDS, SDS, ScoreDistiller
-from editing.edit import DistillationEditor, Progress, Step, Trace, _Faults, not_finite
+from editing.edit import DistillationEditor
+from editing.editor import Step
 from editing.errors import NonFiniteError, UserError
+from editing.faults import Faults, not_finite
 from editing.parameters import Latents, Pixels
 from editing.schedules import Linear
 from samplers.random import make_generators
@@ -165,12 +168,12 @@ def test_a_look_now_and_then_finds_the_same(
 ) -> None:
     """As on a GPU, which is not made to wait at every step: the image ends where it did."""
     prompts = tiny_prior.pair(source="a cat", target="a pig")
-    begin = _Faults.begin
+    begin = Faults.begin
 
-    def rarely(still: torch.Tensor, canvas: Any) -> _Faults:
+    def rarely(still: torch.Tensor, canvas: Any) -> Faults:
         return dataclasses.replace(begin(still, canvas), every=every)
 
-    monkeypatch.setattr(_Faults, "begin", staticmethod(rarely))
+    monkeypatch.setattr(Faults, "begin", staticmethod(rarely))
     with pytest.raises(NonFiniteError) as caught:
         DistillationEditor(Spoilt(tiny_prior), steps=9)(
             images, prompts, make_generators(0, range(3))

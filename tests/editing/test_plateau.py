@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from editing import session
 from editing.caption import find_clip
 from editing.distillers import DDS
-from editing.edit import DistillationEditor, Step
+from editing.edit import DistillationEditor
+from editing.editor import Step
 from editing.errors import UserError
 from editing.parameters import Canvas
 from editing.plateau import Plateau

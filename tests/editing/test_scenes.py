@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from editing.edit import Progress, Step
+from editing.callbacks import Progress
+from editing.editor import Step
 from editing.parameters.gaussians import read_ply
 from editing.parameters.nerf import Field
 from tests.editing.conftest import Outcome, result_of

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from editing.edit import Trace
+from editing.callbacks import Trace
 from editing.errors import NonFiniteError
 from editing.trajectory import TrajectoryEditor
 from samplers.ddib import DDIB

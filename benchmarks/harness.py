@@ -5,7 +5,6 @@ What is there already is not done again; whoever else works in the same folder i
 
 import dataclasses
 import gc
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -18,20 +17,17 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor
 from tqdm import tqdm
 
-import benchmarks.metrics
-import editing
-import samplers
 from benchmarks.claims import claim
+from benchmarks.identity import suite_identity
+from benchmarks.memory import peak, reset_peak
 from benchmarks.menagerie.dataset import png
 from benchmarks.rows import (
     Asked,
     digest,
-    file_digest,
     has_picture,
     picture_path,
     read_cost,
     read_row,
-    source_digest,
     write_asked,
     write_edit,
     write_row,
@@ -41,11 +37,8 @@ from editing import results
 from editing.editor import Edit, Editor
 from editing.errors import NonFiniteError, UserError
 from editing.images import read_picture, to_tensor
-from editing.settings import Settings
 from samplers.random import make_generators
 
-LIBRARIES = ("torch", "diffusers", "transformers")  # whose versions may change an edit
-JUDGING = ("torch", "transformers")  # or a measurement
 NO_MEMORY = "out of memory"
 POLL = 1.0  # seconds between two looks at what other workers are doing
 
@@ -81,43 +74,6 @@ class Tally:
             f"{self.made} rows made, {self.kept} kept, {wall:.0f} s: editing {edit:.0f} s, "
             f"measuring {measure:.0f} s, all else {wall - edit - measure:.1f} s{halved}"
         )
-
-
-def editor_identity(settings: Settings, prior: Any) -> dict[str, Any]:
-    """All that determines an edit but its case and seed. JSON."""
-    return {
-        "method": settings.method,
-        "steps": settings.steps,
-        "step_size": settings.step_size,
-        "distiller": settings.distiller,
-        "parameters": settings.parameters,
-        "optimizer": settings.optimizer,
-        "schedule": settings.schedule,
-        "model": prior.model_hash(),
-        "files": file_digest(prior.folder, "*/*.json") if prior.folder else "",
-        "distilled_guidance": settings.distilled_guidance,
-        "lora_scale": settings.lora_scale if settings.lora else 0.0,
-        "dtype": str(prior.dtype).removeprefix("torch."),
-        "device": prior.device.type,
-        "software": results.software(),
-        "versions": {name: results.versions()[name] for name in LIBRARIES},
-        "sources": source_digest(_folder(editing), _folder(samplers)),
-    }
-
-
-def suite_identity(suite: Suite) -> dict[str, Any]:
-    """All that determines a measurement but the pictures: the judges and their code. JSON."""
-    modules = {sys.modules[kind.__module__] for kind in type(suite).__mro__}
-    files = sorted(Path(file) for module in modules if (file := getattr(module, "__file__", None)))
-    return {
-        **suite.identity(),
-        "sources": source_digest(_folder(benchmarks.metrics), *files),
-        "versions": {name: results.versions()[name] for name in JUDGING},
-    }
-
-
-def _folder(package: Any) -> Path:
-    return Path(package.__file__).parent
 
 
 class Harness:
@@ -354,8 +310,6 @@ class Harness:
         """Pictures of the cases."""
         if not batch:
             return
-        from benchmarks.suites.speed import peak, reset_peak  # which imports this module
-
         pictures = self.suite.load(batch)
         device = torch.device(what.get("device", "cpu"))
         with suppress(OSError):

@@ -121,7 +121,8 @@ def job(cfg: DictConfig, launched: Launch) -> None:
 
     import torch
 
-    from benchmarks.harness import Harness, check_sizes, editor_identity
+    from benchmarks.harness import Harness, check_sizes
+    from benchmarks.identity import editor_identity
     from benchmarks.suites.base import Study
     from editing.build import load_model, make_editor
 
@@ -138,7 +139,7 @@ def job(cfg: DictConfig, launched: Launch) -> None:
         check_sizes(harness.cases, prior)
     _make(output)
     if harness is None:
-        suite.study(settings, prior, output)
+        suite.study(settings, prior, output, launched.command)
         return
     tally = harness.run(editor, editor_identity(settings, prior), prior, settings.seed)
     print(tally)

@@ -119,7 +119,7 @@ class NullText(TrajectoryMethod):
                 done = done | (error.detach() < self.tolerance * (1 + 2 * (step - 1)))
                 if done.all():
                     break
-                move(optimizer, [null], error, done)
+                move(optimizer, [null], torch.autograd.grad(error.sum(), [null]), done)
         return null.detach()
 
     @torch.no_grad()
@@ -184,12 +184,12 @@ def mean_square(x: Float[Tensor, "B C h w"]) -> Float[Tensor, " B"]:
 def move(
     optimizer: torch.optim.Optimizer,
     moved: Sequence[Tensor],
-    error: Float[Tensor, " B"],
+    gradients: Sequence[Tensor],
     still: Bool[Tensor, " B"],
 ) -> None:
-    """A step that lessens the errors, of all rows but those that stay ``still``."""
+    """A step along the gradients, of all rows but those that stay ``still``."""
     before = [tensor.detach().clone() for tensor in moved]
-    for tensor, gradient in zip(moved, torch.autograd.grad(error.sum(), moved), strict=True):
+    for tensor, gradient in zip(moved, gradients, strict=True):
         tensor.grad = gradient
     optimizer.step()
     with torch.no_grad():

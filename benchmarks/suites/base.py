@@ -126,6 +126,6 @@ class SceneSuite(Suite, Protocol):
 class Study(Protocol):
     """A suite that is no list of cases: it measures something else of a method or its prior."""
 
-    def study(self, settings: Settings, prior: Any, output: Path) -> None:
-        """Measures, prints, and writes what it found to `output`."""
+    def study(self, settings: Settings, prior: Any, output: Path, command: str = "") -> None:
+        """Measures, prints, and writes what it found and the `command` to `output`."""
         ...

@@ -24,7 +24,7 @@ class PriorStudy:
     samples: int = 200
     pairs: int = 1000
 
-    def study(self, settings: Settings, prior: Any, output: Path) -> None:
+    def study(self, settings: Settings, prior: Any, output: Path, command: str = "") -> None:
         """Prints the figures; writes them to `prior.json`, and samples to `samples.png`.
 
         Raises:
@@ -35,4 +35,4 @@ class PriorStudy:
             raise UserError("suite=prior measures models that benchmarks.menagerie.train has made.")
         grid = str(output / "samples.png")
         found = evaluate(Options(str(folder), self.scenes, self.samples, self.pairs, grid))
-        write(output / "prior.json", to_json(found))
+        write(output / "prior.json", to_json({**found, "command": command}))

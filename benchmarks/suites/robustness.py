@@ -14,7 +14,8 @@ from typing import Any
 
 from benchmarks.analysis import ALL, costs, for_json, summary
 from benchmarks.frames import frame
-from benchmarks.harness import Harness, check_sizes, editor_identity
+from benchmarks.harness import Harness, check_sizes
+from benchmarks.identity import editor_identity
 from benchmarks.metrics import COLUMNS, Column
 from benchmarks.plots import curves
 from benchmarks.rows import digest
@@ -63,7 +64,7 @@ class Robustness:
                 raise UserError(f"There is no axis {axis!r}: {suggestion(axis, self.axes)}")
         self.suite = CatToOthers(self.cases, self.split, self.size)
 
-    def study(self, settings: Settings, prior: Any, output: Path) -> None:
+    def study(self, settings: Settings, prior: Any, output: Path, command: str = "") -> None:
         """Edits, prints a table per axis, and plots all methods studied in `output`.
 
         Raises:
@@ -85,7 +86,7 @@ class Robustness:
         lines: dict[str, list[dict[str, Any]]] = {}
         for (axis, value), each in moved.items():
             what = editor_identity(each, prior)
-            harness = Harness(self.suite, folder, settings.batch_size)
+            harness = Harness(self.suite, folder, settings.batch_size, command)
             tally = harness.run(editors[axis, value], what, prior, each.seed)
             print(f"{settings.method}, {axis}={value}: {tally}", flush=True)
             data = frame(harness.rows({**what, "seed": each.seed}))
@@ -98,6 +99,7 @@ class Robustness:
             lines.setdefault(axis, []).extend(whole)
         suite = {"cases": self.cases, "split": self.split, "size": self.size}
         record = {"method": settings.method, "suite": suite, "axes": for_json(lines)}
+        record["command"] = command
         name = digest({**editor_identity(settings, prior), "seed": settings.seed, **suite})[:8]
         write(output / f"robustness-{settings.method}-{name}.json", to_json(record))
         for axis, found in lines.items():

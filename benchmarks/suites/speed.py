@@ -1,13 +1,14 @@
-"""What a gradient costs, against a textbook implementation and against what the machine can do.
+"""What an edit costs, against a textbook implementation and against what the machine can do.
 
     python -m benchmarks.run -m suite=speed method=dds,cds,ids threads=1
 
-Per method and batch size: milliseconds per image and step; the pictures a minute that whole edits
-make, at the method's number of steps and with encoding and decoding; peak memory; network
-evaluations per image and step; and two ratios. The first is to a textbook implementation (one
-image, one prediction at a time), timed in turns with ours so that it holds on a machine that does
-other things too. The second is to the floor: the operations of the method's own evaluations at the
-speed the machine multiplies matrices with.
+Per method and batch size: milliseconds per image and step of a distiller, or per image and whole
+edit of a sampler's method; the pictures a minute that whole edits make, at the method's number of
+steps and with encoding and decoding; peak memory; network evaluations per image and step, or edit;
+and two ratios. The first is to a textbook implementation (one image, one prediction at a time),
+timed in turns with ours so that it holds on a machine that does other things too. The second is to
+the floor: the operations of the method's own evaluations at the speed the machine multiplies
+matrices with.
 """
 
 import statistics
@@ -21,24 +22,25 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.harness import editor_identity
+from benchmarks.identity import editor_identity
+from benchmarks.memory import peak, reset_peak
 from benchmarks.rows import digest
 from benchmarks.suites.base import several
 from benchmarks.suites.textbook import TEXTBOOK, Step, is_textbook
 from editing import DistillationEditor
 from editing.build import make_editor
-from editing.errors import UserError
+from editing.editor import Edit
 from editing.priors.latent import LatentPrior
 from editing.results import to_json, write
 from editing.settings import Settings, whole
+from editing.trajectory import TrajectoryEditor
 from samplers.prior import PromptPair, count_evaluations
 from samplers.random import make_generators, randn
 
 MATRIX = {"cpu": 2048, "cuda": 8192}  # side of the matrices that measure the machine
 PRODUCTS = {"cpu": 1, "cuda": 20}  # between two looks at the clock: a launch must not count
-_HEADER = """\
-| method   | batch | ms/image | images/min | MiB    | forward | backward | textbook | floor  |
-| ---      | ---   | ---      | ---        | ---    | ---     | ---      | ---      | ---    |"""
+WIDTHS = {"method": 16, "per": 4, "batch": 5, "ms/image": 8, "images/min": 10, "MiB": 6}
+WIDTHS |= {"forward": 7, "backward": 8, "textbook": 8, "floor": 6}
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,19 @@ class Row:
 
     Attributes:
         method: its name.
+        per: `step` of a distiller, or `edit`: what time and evaluations are of.
         batch: images at once.
-        milliseconds: per image and step.
+        milliseconds: per image and step or edit.
         images_per_minute: of whole edits, at the method's number of steps.
         mebibytes: peak memory, the model's own included.
-        forward: network evaluations per image and step.
+        forward: network evaluations per image and step or edit.
         backward: likewise.
         textbook: how many times as long the textbook's step takes, per image; 0 if there is none.
-        floor: how many times as long as the floor a step takes.
+        floor: how many times as long as the floor it takes.
     """
 
     method: str
+    per: str
     batch: int
     milliseconds: float
     images_per_minute: float
@@ -69,11 +73,18 @@ class Row:
 
     def __str__(self) -> str:
         against = f"{self.textbook:.2f}x" if self.textbook else "-"
-        return (
-            f"| {self.method:8} | {self.batch:5} | {self.milliseconds:8.1f} | "
-            f"{self.images_per_minute:10.1f} | {self.mebibytes:6.0f} | {self.forward:7.1f} | "
-            f"{self.backward:8.1f} | {against:>8} | {self.floor:5.1f}x |"
+        numbers = [f"{self.milliseconds:.1f}", f"{self.images_per_minute:.1f}"]
+        numbers += [f"{self.mebibytes:.0f}", f"{self.forward:.1f}", f"{self.backward:.1f}"]
+        return _line(
+            [self.method, self.per, str(self.batch), *numbers, against, f"{self.floor:.1f}x"]
         )
+
+
+def _line(cells: Sequence[str]) -> str:
+    """A line of the table: names to the left, numbers to the right."""
+    parts = zip(cells, WIDTHS.values(), strict=True)
+    sides = (c.ljust(w) if place < 2 else c.rjust(w) for place, (c, w) in enumerate(parts))
+    return f"| {' | '.join(sides)} |"
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -100,23 +111,36 @@ def matrix_speed(device: torch.device, dtype: torch.dtype, repeats: int) -> floa
     return 2 * count * side**3 / min(seconds(work, device) for _ in range(repeats))
 
 
-def reset_peak(device: torch.device) -> None:
-    """Forget the peak of memory so far; without effect on a system that has no such counter."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif (counter := Path("/proc/self/clear_refs")).exists():
-        counter.write_text("5")
+def measure_edit(
+    method: str, editor: TrajectoryEditor, batch: int, size: int, speed: float, repeats: int
+) -> Row:
+    """One row of a sampler's method: whole edits, encoding and decoding included."""
+    prior = editor.method.prior
+    assert isinstance(prior, LatentPrior)
+    side, device = size or prior.image_size, prior.device
+    pictures = torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(0))
+    prompts = prior.pair(source="a cat", target="a pig").expand(batch)
 
+    def edit() -> Edit:
+        return editor(pictures, prompts, make_generators(0, range(batch)))
 
-def peak(device: torch.device) -> float:
-    """The peak of memory since `reset_peak`, MiB; NaN where it cannot be known."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return float("nan")
-    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 2**10
+    reset_peak(device)
+    with FlopCounterMode(display=False) as flops:
+        evaluations = edit().evaluations
+    used = peak(device)
+    whole = statistics.median(seconds(edit, device) for _ in range(repeats))
+    return Row(
+        method,
+        "edit",
+        batch,
+        1000 * whole / batch,
+        60 * batch / whole,
+        used,
+        evaluations.forward / batch,
+        evaluations.backward / batch,
+        0.0,
+        whole * speed / flops.get_total_flops(),
+    )
 
 
 def measure(
@@ -165,6 +189,7 @@ def measure(
     whole = first / batch + (editor.steps - 1) * each
     return Row(
         method,
+        "step",
         batch,
         1000 * each,
         60 / whole,
@@ -178,7 +203,7 @@ def measure(
 
 @dataclass(eq=False)
 class Speed:
-    """The cost of a gradient at several batch sizes.
+    """The cost of a gradient, or of a sampler's whole edit, at several batch sizes.
 
     Attributes:
         batches: images at once.
@@ -195,25 +220,30 @@ class Speed:
         whole("suite.repeats", self.repeats, least=1)
         whole("suite.size", self.size, least=0)
 
-    def study(self, settings: Settings, prior: Any, output: Path) -> None:
+    def study(self, settings: Settings, prior: Any, output: Path, command: str = "") -> None:
         """Prints a row for every batch size, and writes all to `speed-METHOD-….json`.
 
         Another setting has another file.
         """
         editor, method = make_editor(settings, prior), settings.method
-        if not isinstance(editor, DistillationEditor):
-            raise UserError(f"suite=speed measures gradients, of which method={method} has none.")
         speed = matrix_speed(prior.device, prior.dtype, self.repeats)
         threads = torch.get_num_threads()
         print(f"{prior.device}, {prior.dtype}, {threads} threads: {speed / 1e9:.0f} GFLOP/s\n")
-        print(_HEADER)
+        for line in (WIDTHS, ["---"] * len(WIDTHS)):
+            print(_line(list(line)))
         rows = []
         for batch in self.batches:
-            rows.append(measure(method, editor, batch, self.size, speed, self.repeats))
+            options = batch, self.size, speed, self.repeats
+            if isinstance(editor, TrajectoryEditor):
+                rows.append(measure_edit(method, editor, *options))
+            else:
+                assert isinstance(editor, DistillationEditor)  # there are no other editors
+                rows.append(measure(method, editor, *options))
             print(rows[-1], flush=True)
-        options = {"tuning": settings.tuning, "threads": threads, **vars(self)}
-        what = {**editor_identity(settings, prior), **options}
+        varied = {"tuning": settings.tuning, "threads": threads, **vars(self)}
+        what = {**editor_identity(settings, prior), **varied}
         record = {
+            "command": command,
             "edit": what,
             "device": str(prior.device),
             "dtype": str(prior.dtype).removeprefix("torch."),

@@ -14,8 +14,10 @@ from hydra import compose, initialize_config_module
 from torch import Tensor
 
 from benchmarks import harness as harness_module
+from benchmarks import identity as identity_module
 from benchmarks.claims import claim
-from benchmarks.harness import Harness, batches, editor_identity, suite_identity
+from benchmarks.harness import Harness, batches
+from benchmarks.identity import editor_identity, suite_identity
 from benchmarks.rows import digest, picture_path, read_asked, read_rows, row_path
 from benchmarks.suites.base import Case, CaseError, Measures, Pictures
 from benchmarks.suites.cat_to_others import CatToOthers
@@ -302,7 +304,7 @@ def test_the_code_belongs_to_the_identity(tiny_prior: Any, monkeypatch: pytest.M
         asked.append([place.name for place in places])
         return f"of {len(asked)}"
 
-    monkeypatch.setattr(harness_module, "source_digest", digested)
+    monkeypatch.setattr(identity_module, "source_digest", digested)
     first, second = (editor_identity(settings, tiny_prior) for _ in range(2))
     assert first["sources"] != second["sources"] and asked[0] == ["editing", "samplers"]
     judged = suite_identity(CatToOthers(cases=1))

@@ -1,5 +1,6 @@
 """Embeddings that are learnt: null-text inversion and latent trajectory optimisation."""
 
+import weakref
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor
 from samplers.ddib import DDIB
 from samplers.latent_top import LatentTOP
 from samplers.null_text import NullText
-from samplers.prior import count_evaluations
+from samplers.prior import Condition, count_evaluations
 from samplers.random import make_generators
 
 METHODS = (NullText, LatentTOP)
@@ -77,9 +78,27 @@ def test_the_cost_is_what_is_said(tiny_prior: Any) -> None:
     how = made(LatentTOP, tiny_prior, iterations=iterations, starts=3, hops=2)
     with count_evaluations(tiny_prior) as counted:
         how.invert(z, cat, make_generators(0, [0]))
-    first = 2 * (1 + 3 + 2) + iterations + 2  # the plain beginning, starts and hops, then steps
+    steps = iterations // 3
+    first = 2 * (1 + 3 + 2) + 3 * steps + 2  # the plain beginning, starts and hops, then steps
     assert counted.forward == STEPS + first + (STEPS - 1) * (iterations + 2)
-    assert counted.backward == iterations + (STEPS - 1) * iterations
+    assert counted.backward == 2 * steps + (STEPS - 1) * iterations
+
+
+def test_both_biases_follow_the_gradient_of_the_first_step(tiny_prior: Any) -> None:
+    """Which is found in two parts: the first step of Adam has the sign of the whole."""
+    z, cat = latents(), tiny_prior.embed(["a cat"]).expand(2)
+    how = made(LatentTOP, tiny_prior, iterations=3, rate=1e-4, noise_rate=1e-4)
+    t, to = how.times[-1], how.times[-2]
+    null, goal = tiny_prior.null(2).tensors["text"].float(), 0.5 * z.flip(0)
+    found = how.fit_both(z, null, t, to, cat, goal)
+    noise, text = z.clone().requires_grad_(), null.clone().requires_grad_()
+    conditional = tiny_prior.predict_noise(noise, torch.tensor([t, t]), cat)
+    error = (how.step(text, noise, t, to, conditional) - goal).square().flatten(1).mean(1).sum()
+    for moved, start, whole in zip(
+        found, (z, null), torch.autograd.grad(error, [noise, text]), strict=True
+    ):
+        clear = whole.abs() > 0.1 * whole.abs().median()
+        assert torch.equal((start - moved).sign()[clear], whole.sign()[clear])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -137,6 +156,44 @@ def test_weights_get_no_gradient(tiny_prior: Any) -> None:
         latents(1), tiny_prior.embed(["a cat"]), make_generators(0, [0])
     )
     assert not any(parameter.requires_grad for parameter in tiny_prior.unet.parameters())
+
+
+class Held:
+    """Counts the bytes that graphs hold on to, and how many they were at most."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def watched(self) -> Any:
+        def pack(tensor: Tensor) -> tuple[Tensor, object]:
+            size = tensor.numel() * tensor.element_size()
+            self.now += size
+            self.most = max(self.most, self.now)
+            ticket = Ticket()
+            weakref.finalize(ticket, self.free, size)
+            return tensor, ticket
+
+        return torch.autograd.graph.saved_tensors_hooks(pack, lambda packed: packed[0])
+
+    def free(self, size: int) -> None:
+        self.now -= size
+
+
+class Ticket:
+    """Gone when the graph is."""
+
+
+def test_memory_is_that_of_one_forward_and_backward(tiny_prior: Any) -> None:
+    """Activations are held for one step at a time, however many steps and iterations there are."""
+    z, cat = latents(1), tiny_prior.embed(["a cat"])
+    once, whole = Held(), Held()
+    text = tiny_prior.null(1).tensors["text"].clone().requires_grad_()
+    with once.watched():
+        empty = Condition(("",), tiny_prior.null(1).tensors | {"text": text})
+        tiny_prior.predict_noise(z, torch.tensor([900]), empty).sum().backward()
+    with whole.watched():
+        made(LatentTOP, tiny_prior, iterations=4).invert(z, cat, make_generators(0, [0]))
+    assert 0 < whole.most <= 1.3 * once.most, (whole.most, once.most)
 
 
 def test_a_prior_without_embeddings_is_refused(mixture_prior: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.rows import read_rows
+from benchmarks.rows import read_asked, read_rows
 from benchmarks.suites.base import Study, Suite
 from benchmarks.suites.robustness import Robustness, varied
 from editing.edit import DistillationEditor
@@ -33,7 +33,7 @@ def test_methods_are_moved_and_shown_together(
     study = Robustness(AXES, {"noise.iterations": {"steps": 1}}, cases=1, size=32)
     assert isinstance(study, Study) and not isinstance(study, Suite)
     for method in ("dds", "ids"):
-        study.study(settings_of(f"method={method}", "steps=1"), tiny_prior, tmp_path)
+        study.study(settings_of(f"method={method}", "steps=1"), tiny_prior, tmp_path, "as typed")
     printed = capsys.readouterr().out
     assert "dds, by steps\n\n| steps " in printed and "ids, by noise.iterations" in printed
     header = next(line for line in printed.splitlines() if line.startswith("| steps "))
@@ -50,7 +50,10 @@ def test_methods_are_moved_and_shown_together(
     assert {(edit["steps"], edit["seed"]) for edit in dds} == {(1, 0), (2, 0), (1, 1)}
     assert len(dds) == 21, "an edit of two axes is made once"
     (path,) = tmp_path.glob("robustness-ids-*.json")
-    lines = json.loads(path.read_text())["axes"]
+    record = json.loads(path.read_text())
+    lines = record["axes"]
+    assert record["command"] == "as typed"
+    assert {asked.command for asked in read_asked(tmp_path / "edits") or ()} == {"as typed"}
     assert {axis: [line["label"] for line in found] for axis, found in lines.items()} == {
         "steps": ["1", "2"],
         "noise.iterations": ["0", "1"],

@@ -77,6 +77,28 @@ def test_a_row_counts_and_measures(
     assert "GFLOP/s" in printed and printed.count("| dds") == 2
 
 
+def test_of_a_sampler_a_whole_edit_is_measured(
+    tiny_prior: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(speed, "MATRIX", {"cpu": 64})
+    study = speed.Speed((1, 2), repeats=1)
+    study.study(settings_of("method=ddib", "steps=3"), tiny_prior, tmp_path, "as typed")
+    (path,) = tmp_path.glob("speed-ddib-*.json")
+    record = json.loads(path.read_text())
+    assert record["command"] == "as typed"
+    for row, batch in zip(record["rows"], (1, 2), strict=True):
+        assert (row["per"], row["batch"]) == ("edit", batch)
+        assert (row["forward"], row["backward"]) == (3 + 2 * 3, 0), "there, and back with guidance"
+        assert row["images_per_minute"] == pytest.approx(60_000 / row["milliseconds"])
+        assert row["floor"] > 0 and row["textbook"] == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1, "columns line up"
+    assert lines[-1].startswith("| ddib             | edit |     2 |")
+
+
 def test_the_floor_is_the_time_of_the_operations_alone(tiny_prior: Any) -> None:
     fast = speed.matrix_speed(torch.device("cpu"), torch.float32, 3)
     assert 1e9 < fast < 1e13

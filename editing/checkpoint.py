@@ -1,6 +1,7 @@
 """Edits that take long are saved on the way, and go on from there to the same result."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -68,6 +69,12 @@ class Checkpoint:
         buffer = BytesIO()
         torch.save(state | {"key": self.key}, buffer)
         results.write(self.path, buffer.getvalue())
+
+    def discard(self) -> None:
+        """Remove what was saved, if it is of this edit."""
+        with suppress(UserError):
+            if self.load() is not None:
+                self.path.unlink()
 
     def due(self, step: int) -> bool:
         """Whether ``step`` is one after which the state is saved."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from editing import results
 from editing.caption import Caption
+from editing.inversions import Known
 from editing.jobs import Job
 
 
@@ -21,6 +22,7 @@ class Picture:
         files: where its results go inside the run's folder, by kind.
         caption: what a captioner saw in it, or None if the user said what it shows.
         prompt: the source prompt.
+        known: the inversion that its edit begins with, if it is not to be found out.
     """
 
     index: int
@@ -30,6 +32,7 @@ class Picture:
     files: dict[str, str]
     caption: Caption | None = None
     prompt: str = ""
+    known: Known | None = None
 
     @property
     def path(self) -> Path:

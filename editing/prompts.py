@@ -8,6 +8,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 TEXT_KEYS = (
     *("src", "target", "source", "output", "captioner", "mask", "jobs", "lora", "embedding"),
+    "inversion",
     *("suite.src", "suite.source"),
 )
 _NESTED = {"mask": "mask.area"}  # text keys that stand for a field of theirs

@@ -28,6 +28,7 @@ CONFIG = "config.yaml"
 # What is written per picture; several pictures go to folders of these names.
 PICTURES = {"edited": ".png", "side_by_side": ".png", "trace": ".gif"}
 REVERSED = {"reconstructed": ".png"}  # in addition, if the edit is reversed
+INVERTED = {"inversion": ".safetensors", "reconstructed": ".png", "side_by_side": ".png"}
 
 
 def slug(text: str, length: int = 40) -> str:
@@ -43,16 +44,20 @@ def run_name(sources: Sequence[Path], target: str, method: str) -> str:
     return f"{slug(source)}-{slug(target)}-{slug(method)}"
 
 
-def picture_files(
-    sources: Sequence[Path], reverse: bool = False, trace: bool = True
-) -> list[dict[str, str]]:
-    """For each source, where its pictures go inside the run's folder.
-
-    One source has `edited.png`, `side_by_side.png` and `trace.gif`; several have `edited/NAME.png`
-    and so on, numbered where two sources share a name. Without `trace` there is no animation.
-    """
+def edit_files(reverse: bool = False, trace: bool = True) -> dict[str, str]:
+    """What an edit writes per picture, with the ends of the names."""
     kinds = PICTURES | REVERSED if reverse else PICTURES
-    kinds = {kind: suffix for kind, suffix in kinds.items() if trace or kind != "trace"}
+    return {kind: suffix for kind, suffix in kinds.items() if trace or kind != "trace"}
+
+
+def picture_files(
+    sources: Sequence[Path], kinds: Mapping[str, str] = PICTURES
+) -> list[dict[str, str]]:
+    """For each source, where what is made of it goes inside the run's folder.
+
+    One source has `edited.png`, `side_by_side.png` and so on; several have `edited/NAME.png` and so
+    on, numbered where two sources share a name.
+    """
     if len(sources) == 1:
         return [{kind: kind + suffix for kind, suffix in kinds.items()}]
     files, taken = [], set[str]()
@@ -135,7 +140,8 @@ def _entries(path: Path) -> list[Path]:
 
 
 def _result_names() -> set[str]:
-    return {RESULT, CONFIG, *PICTURES, *(kind + suffix for kind, suffix in PICTURES.items())}
+    kinds = PICTURES | INVERTED
+    return {RESULT, CONFIG, *kinds, *(kind + suffix for kind, suffix in kinds.items())}
 
 
 def clear(folder: Path) -> None:
@@ -143,7 +149,7 @@ def clear(folder: Path) -> None:
     path = folder / RESULT
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        kinds = (*PICTURES, *REVERSED)
+        kinds = PICTURES | REVERSED | INVERTED
         listed = [str(p[kind]) for p in record["pictures"] for kind in kinds if kind in p]
     except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is not ours
         listed = []

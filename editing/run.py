@@ -81,10 +81,13 @@ def run(cfg: DictConfig, words: Sequence[str]) -> None:
     assert isinstance(config, dict)
 
     # takes seconds, and mistakes shall show at once
+    from editing.invert import invert_pictures
     from editing.scenes import edit_scene, is_scene
     from editing.session import edit_pictures
 
     edit = edit_scene if is_scene(settings) else edit_pictures
+    if settings.task == "invert":
+        edit = invert_pictures
     command = "python -m editing.run " + shlex.join(words)
     edit(settings, {str(key): value for key, value in config.items()}, command)
 

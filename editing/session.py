@@ -4,9 +4,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -28,7 +28,8 @@ from editing.images import (
     to_image,
     to_tensor,
 )
-from editing.jobs import find_jobs, read_jobs
+from editing.inversions import Known, find_inversions, jobs_of
+from editing.jobs import Job, find_jobs, read_jobs
 from editing.mask import Mask, pasted, preview
 from editing.paths import expanded
 from editing.pictures import Picture, batches, file_names, names
@@ -36,6 +37,8 @@ from editing.plateau import Plateau
 from editing.records import config_yaml, effective, run_record
 from editing.reverse import psnr, there_and_back
 from editing.settings import Settings, check_largest, fitting_size
+from editing.stored import read_inversions
+from editing.trajectory import TrajectoryEditor
 from samplers.random import make_generators
 
 FRAMES = 25  # of trace.gif, besides the source
@@ -56,32 +59,69 @@ def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> N
         UserError: for what the user can mend; an empty folder is not left behind.
         KeyboardInterrupt: after Ctrl-C, saying what was kept.
     """
-    start = time.perf_counter()
-    if settings.jobs:
-        jobs = read_jobs(settings.jobs)
+    known: Sequence[Known | None]
+    if settings.inversion:
+        jobs, known = zip(
+            *jobs_of(find_inversions(settings.inversion), settings.target), strict=True
+        )
     else:
-        jobs = find_jobs(settings.src, settings.target, settings.source)
-    known = {path: read_picture(path).size for path in dict.fromkeys(job.path for job in jobs)}
-    originals = [known[job.path] for job in jobs]
-    if settings.mask:
-        Mask(**settings.mask).check(known)
+        if settings.jobs:
+            jobs = tuple(read_jobs(settings.jobs))
+        else:
+            jobs = tuple(find_jobs(settings.src, settings.target, settings.source))
+        known = [None] * len(jobs)
     targets = list(dict.fromkeys(job.target for job in jobs))
     what = targets[0] if len(targets) == 1 else f"{len(targets)} targets"
-    name = results.run_name(list(known), what, settings.method)
+    run_session(Session, jobs, what, settings, config, command, known)
+
+
+def run_session(
+    kind: type["Session"],
+    jobs: Sequence[Job],
+    what: str,
+    settings: Settings,
+    config: dict[str, Any],
+    command: str,
+    known: Sequence[Known | None] = (),
+) -> None:
+    """Do what a kind of session does with every picture, and write the run's folder.
+
+    Args:
+        kind: of the session.
+        jobs: the pictures.
+        what: is made of them, for the name of a folder that the user did not name.
+        settings: the checked options.
+        config: the whole config.
+        command: what was typed.
+        known: of each job, the inversion that it begins with; none by default.
+    """
+    start = time.perf_counter()
+    found = {path: read_picture(path).size for path in dict.fromkeys(job.path for job in jobs)}
+    originals = [found[job.path] for job in jobs]
+    if settings.mask:
+        Mask(**settings.mask).check(found)
+    name = results.run_name(list(found), what, settings.method)
     output = expanded(settings.output or Path(settings.parent) / name)
-    named = settings.output is not None
+    named, overwrite = settings.output is not None, settings.overwrite or settings.resume
     with (
         memory_advice(),
-        results.claimed_folder(output, named=named, overwrite=settings.overwrite) as folder,
+        results.claimed_folder(output, named=named, overwrite=overwrite) as folder,
     ):
+        kind.check_unfinished(folder, settings)
         prior = load_model(settings)
         size = fitting_size(settings.size, prior)
-        sizes = [fitted_size(*original, size, prior.size_multiple) for original in originals]
+        known = known or [None] * len(jobs)
+        sizes = [
+            begun.header.size if begun else fitted_size(*original, size, prior.size_multiple)
+            for original, begun in zip(originals, known, strict=True)
+        ]
         check_largest(sizes, prior)
-        files = results.picture_files(file_names(jobs), settings.reverse, settings.trace)
+        files = results.picture_files(file_names(jobs), kind.file_kinds(settings))
         parts = zip(jobs, originals, sizes, files, strict=True)
         pictures = [Picture(index, *part) for index, part in enumerate(parts)]
-        session = Session(settings, prior, make_editor(settings, prior), folder, start)
+        for picture, begun in zip(pictures, known, strict=True):
+            picture.known = begun
+        session = kind(settings, prior, make_editor(settings, prior), folder, start)
         try:
             session.edit(pictures)
         except KeyboardInterrupt:
@@ -108,6 +148,8 @@ def memory_advice() -> Iterator[None]:
 class Session:
     """A run in progress, and what it has done so far."""
 
+    made: ClassVar[tuple[str, str]] = ("edited", "Edited picture")  # the kind of file, and its name
+
     settings: Settings
     prior: Any
     editor: Editor
@@ -123,6 +165,21 @@ class Session:
     def __post_init__(self) -> None:
         self.seconds["load"] = self.total
         self.mask = Mask(**self.settings.mask) if self.settings.mask else None
+
+    @staticmethod
+    def file_kinds(settings: Settings) -> dict[str, str]:
+        """What is written per picture, with the ends of the names."""
+        return results.edit_files(settings.reverse, settings.trace)
+
+    @staticmethod
+    def check_unfinished(folder: Path, settings: Settings) -> None:
+        """Refuses a folder with an unfinished run that is not to be gone on with.
+
+        Raises:
+            UserError: if something is to be gone on with, and this kind of run cannot.
+        """
+        if settings.resume:
+            raise UserError("resume=true is for scenes and task=invert: leave it out.")
 
     @property
     def total(self) -> float:
@@ -173,13 +230,7 @@ class Session:
 
     def edit_batch(self, batch: list[Picture]) -> None:
         """Edit pictures of one size, and write what came of them."""
-        multiple = self.prior.size_multiple
-        images = torch.stack(
-            [to_tensor(fit(read_picture(p.path), min(p.size), multiple)) for p in batch]
-        )
-        with self.timed("caption"):
-            self.check_familiar(batch, images)
-            self.choose_prompts(batch, images)
+        images = self.prepare(batch)
         trace = Trace(max(1, round(self.settings.steps / FRAMES))) if self.settings.trace else None
         mask = self.find_mask(batch, images)
         progress = Progress(names(batch))
@@ -195,6 +246,17 @@ class Session:
             if progress.bar is not None:
                 progress.bar.close()
         self.keep(batch, images, edit, trace, mask, back)
+
+    def prepare(self, batch: list[Picture]) -> Float[Tensor, "B 3 H W"]:
+        """The pictures of a batch, whose prompts are set."""
+        multiple = self.prior.size_multiple
+        images = torch.stack(
+            [to_tensor(fit(read_picture(p.path), min(p.size), multiple)) for p in batch]
+        )
+        with self.timed("caption"):
+            self.check_familiar(batch, images)
+            self.choose_prompts(batch, images)
+        return images
 
     def find_mask(
         self, batch: list[Picture], images: Float[Tensor, "B 3 H W"]
@@ -264,6 +326,17 @@ class Session:
         generators = make_generators(self.settings.seed, [0] * len(batch))
         if self.settings.reverse and isinstance(self.editor, DistillationEditor):
             return there_and_back(self.editor, images, prompts, generators, callbacks, mask)
+        if self.settings.inversion and isinstance(self.editor, TrajectoryEditor):
+            known = [picture.known for picture in batch if picture.known]
+            inversion = read_inversions(
+                known,
+                generators,
+                seed=self.settings.seed,
+                model=self.prior.model_hash(),
+                device=self.prior.device,
+            )
+            begun = replace(self.editor, inversion=inversion)
+            return begun(images, prompts, generators, callbacks, mask), None
         return self.editor(images, prompts, generators, callbacks, mask), None
 
     def keep(
@@ -313,6 +386,7 @@ class Session:
                     "target_prompt": picture.job.target,
                     "caption": picture.caption.full if picture.caption else None,
                     "stopped": edit.stopped[row],
+                    **({"from_inversion": str(picture.known.path)} if picture.known else {}),
                     **_reconstruction(images[row], None if back is None else back.images[row]),
                     **{kind: picture.files[kind] for kind in contents},
                 }
@@ -344,7 +418,8 @@ class Session:
             f"{self.forward} forward, {self.backward} backward"
         )
         for index in sorted(self.finished):
-            print(f"Edited picture: {self.folder / self.finished[index]['edited']}")
+            kind, name = self.made
+            print(f"{name}: {self.folder / self.finished[index][kind]}")
 
 
 def write_file(path: Path, data: bytes) -> None:

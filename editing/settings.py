@@ -1,7 +1,7 @@
 """The options of a run: checked one by one, with one sentence for what is wrong."""
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,10 +10,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from editing.errors import UserError
+from editing.inversions import common_options, find_inversions
 from samplers import checks
 
 MAX_SIZE = 4096  # pixels
+SOURCE = "a picture, a folder or a glob, as in src=cat.png"
 TARGET = 'what the picture shall show, as in target="a pig"'
+TASKS = ("edit", "invert")
+INVERT_WITHOUT = ("target", "jobs", "mask")  # what task=invert does not take
+EDIT_INVERTED_WITHOUT = ("src", "source", "jobs", "size")  # nor edits that begin with an inversion
 OPTIMISATION = ("steps", "step_size")  # fields of a method that are the loop's
 # What only a method that optimises takes.
 LOOP = ("noise", "timesteps", "optimizer", "schedule", "parameters", "reverse", "early_stop")
@@ -27,12 +32,14 @@ class Settings:
         src: picture, folder or glob.
         target: what the edit shall show, or a list of that in brackets.
         jobs: file of pictures and targets, instead of the two; None for these.
+        task: `edit`, or `invert` to find out about pictures and edit them later.
+        inversion: file or folder of what `task=invert` has found, instead of pictures, or None.
         source: what the source shows, or None if that is to be found out.
         output: folder of the result, or None for the default.
         reverse: whether the edit is run back.
         trace: whether an animation of the way is kept.
         overwrite: whether the result may replace an older one there.
-        resume: whether an interrupted edit of a scene goes on.
+        resume: whether an interrupted edit of a scene, or inversion, goes on.
         method: name of the method.
         trajectory: whether the method runs a sampler, instead of optimising.
         distiller: its config for `hydra.utils.instantiate`, guidance included.
@@ -64,6 +71,8 @@ class Settings:
     target: str
     source: str | None
     jobs: str | None
+    task: str
+    inversion: str | None
     output: str | None
     reverse: bool
     trace: bool
@@ -118,9 +127,13 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         if key in fields and f"method.{key}" not in given
     }
     fields |= {key: cfg[key] for key in ("steps", "guidance") if cfg[key] is not None}
+    trajectory = "step_size" not in fields
+    task = check_task(cfg, method, trajectory)
+    inversion = _given(cfg.inversion)
+    if inversion is not None:
+        fields |= of_inversion(inversion, method, fields, given)
     if "guidance" in fields:
         fields["guidance"] = number("guidance", fields["guidance"], least=0.0)
-    trajectory = "step_size" not in fields
     if trajectory:
         check_no_loop(method, given)
     else:
@@ -133,14 +146,16 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
     step_size = None if trajectory else number("step_size", fields["step_size"], least=0.0)
     if step_size == 0:
         raise UserError("step_size=0 would change nothing: it must be positive.")
-    jobs = _given(cfg.jobs)
-    if jobs is None:
-        src = needed("src", cfg.src, "a picture, a folder or a glob, as in src=cat.png")
+    jobs, src, target = _given(cfg.jobs), "", ""
+    if inversion is not None:
+        target = utf8("target", needed("target", cfg.target, TARGET))
+    elif task == "invert":
+        src = needed("src", cfg.src, SOURCE)
+    elif jobs is None:
+        src = needed("src", cfg.src, SOURCE)
         target = utf8("target", needed("target", cfg.target, TARGET))
     elif extra := [key for key in ("src", "target", "source") if cfg[key] is not None]:
         raise UserError(f"jobs={jobs} brings its own {extra[0]}: leave {extra[0]}= out.")
-    else:
-        src = target = ""
     stopping = early_stop(_mapping(cfg.early_stop))
     check_without(cfg, given)
     if stopping and flag("reverse", cfg.reverse):
@@ -149,6 +164,8 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         src=src,
         target=target,
         jobs=jobs,
+        task=task,
+        inversion=inversion,
         source=None if cfg.source is None else utf8("source", cfg.source),
         output=_given(cfg.output),
         reverse=flag("reverse", cfg.reverse),
@@ -180,6 +197,50 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         mask=mask(_mapping(cfg.mask)),
         captioner=str(cfg.captioner),
     )
+
+
+def check_task(cfg: DictConfig, method: str, trajectory: bool) -> str:
+    """`task`, if what it and `inversion` need is given, and nothing that they do without.
+
+    Raises:
+        UserError: naming what is missing or too much.
+    """
+    if cfg.task not in TASKS:
+        raise UserError(f"task={cfg.task} is not one of {', '.join(TASKS)}.")
+    inverts, begun = cfg.task == "invert", _given(cfg.inversion) is not None
+    if not inverts and not begun:
+        return str(cfg.task)
+    what = "task=invert" if inverts else "inversion="
+    if not trajectory:
+        raise UserError(
+            f"{what} is for methods that run a sampler, which method={method} does not: "
+            "give method=null_text, say."
+        )
+    if inverts and begun:
+        raise UserError("task=invert makes inversions: leave inversion= out.")
+    without = INVERT_WITHOUT if inverts else EDIT_INVERTED_WITHOUT
+    set_ = {"mask": cfg.mask.area, **{key: cfg[key] for key in without if key != "mask"}}
+    if extra := [key for key in without if _given(set_[key]) is not None]:
+        raise UserError(f"{what} does without {extra[0]}: leave {extra[0]}= out.")
+    return str(cfg.task)
+
+
+def of_inversion(
+    name: str, method: str, fields: Mapping[str, Any], given: Collection[str]
+) -> dict[str, Any]:
+    """The settings that inversions were made with, which edits that begin with them share.
+
+    Raises:
+        UserError: if another value was given on the command line.
+    """
+    options = common_options(find_inversions(name), method)
+    for key, value in options.items():
+        said = key if key in ("steps", "guidance") and key in given else f"method.{key}"
+        if said in given and fields.get(key) != value:
+            raise UserError(
+                f"inversion={name} was made with {key}={value}: leave {said}={fields.get(key)} out."
+            )
+    return options
 
 
 def _distilled(value: Any) -> float | None:

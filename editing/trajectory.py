@@ -13,9 +13,9 @@ from editing.edit import area
 from editing.editor import Callback, Edit, Step
 from editing.errors import NonFiniteError, UserError
 from editing.parameters.latents import LatentCanvas
-from samplers.prior import Prior, PromptPair, count_evaluations
+from samplers.prior import Condition, Evaluations, Prior, PromptPair, count_evaluations
 from samplers.random import randn
-from samplers.trajectory import Inversion, PromptError, TrajectoryMethod, Visit
+from samplers.trajectory import Inversion, PromptError, Store, TrajectoryMethod, Visit
 
 
 @dataclass
@@ -32,6 +32,30 @@ class TrajectoryEditor:
     method: TrajectoryMethod
     callbacks: Sequence[Callback] = ()
     inversion: Inversion | None = None
+
+    @torch.no_grad()
+    def invert(
+        self,
+        sources: Float[Tensor, "B 3 H W"],
+        source: Condition,
+        generators: Sequence[torch.Generator],
+        callbacks: Sequence[Callback] = (),
+        store: Store | None = None,
+    ) -> tuple[Inversion, Evaluations]:
+        """What the method finds out about pictures in [0, 1], and the network evaluations it took.
+
+        Args:
+            sources: the pictures.
+            source: their prompts, one each.
+            generators: one per image.
+            callbacks: called after every step.
+            store: where a method that optimises keeps what it has so far.
+        """
+        prior = self.method.prior
+        with count_evaluations(prior) as evaluations:
+            z = prior.encode(sources.to(prior.device))
+            watch = _Watch(prior, z, generators, (*self.callbacks, *callbacks), None)
+            return self.method.invert(z, source, generators, watch, store), evaluations
 
     @torch.no_grad()
     def __call__(

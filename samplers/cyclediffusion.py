@@ -41,6 +41,8 @@ class CycleDiffusion(TrajectoryMethod):
         eta: how stochastic the sampling is, above 0; DDIM, Eq. 16.
     """
 
+    inverts_with: tuple[str, ...] = ("steps", "source_guidance", "strength", "eta")
+
     def __init__(
         self,
         prior: Prior,

@@ -31,6 +31,8 @@ class DDIB(TrajectoryMethod):
         iterations: of every step of the inversion; see :func:`invert_ddim`.
     """
 
+    inverts_with: tuple[str, ...] = ("steps", "source_guidance", "iterations")
+
     def __init__(
         self,
         prior: Prior,

@@ -21,6 +21,8 @@ class DirectInversion(P2P):
         self_replace: see there.
     """
 
+    inverts_with: tuple[str, ...] = ("steps",)
+
     def __init__(
         self,
         prior: Prior,
@@ -32,7 +34,7 @@ class DirectInversion(P2P):
     ) -> None:
         super().__init__(
             prior,
-            inversion="direct",
+            inverter="direct",
             edit=edit,
             cross_replace=cross_replace,
             self_replace=self_replace,

@@ -38,6 +38,8 @@ class EDICT(TrajectoryMethod):
         strength: fraction of the schedule that is run.
     """
 
+    inverts_with: tuple[str, ...] = ("steps", "guidance", "mix", "strength")
+
     def __init__(
         self,
         prior: Prior,

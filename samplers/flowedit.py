@@ -39,6 +39,8 @@ class FlowEdit(TrajectoryMethod):
         averages: n_avg, noises whose velocities are averaged.
     """
 
+    inverts_with: tuple[str, ...] = ()
+
     def __init__(
         self,
         prior: Prior,

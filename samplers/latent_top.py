@@ -44,6 +44,11 @@ class LatentTOP(NullText):
             for the prompt, and in units of the noise.
     """
 
+    inverts_with: tuple[str, ...] = (
+        *("steps", "guidance", "iterations", "rate"),
+        *("noise_rate", "starts", "hops", "scale"),
+    )
+
     def __init__(
         self,
         prior: Prior,

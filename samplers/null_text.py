@@ -43,6 +43,8 @@ class NullText(TrajectoryMethod):
         ValueError: for a prior without text embeddings.
     """
 
+    inverts_with: tuple[str, ...] = ("steps", "guidance", "iterations", "rate", "tolerance")
+
     def __init__(
         self,
         prior: Prior,

@@ -27,7 +27,7 @@ from samplers.trajectory import (
 )
 
 EDITS = ("auto", "replace", "refine")
-INVERSIONS = ("ddim", "null_text", "direct")
+INVERTERS = ("ddim", "null_text", "direct")
 SELF_PLACES = 32**2  # self-attention of more places is left alone, as in the authors' code
 
 
@@ -42,7 +42,7 @@ class P2P(TrajectoryMethod):
     Args:
         prior: see :class:`TrajectoryMethod`, as ``steps`` and ``guidance`` are. Its network must be
             a UNet with cross-attention.
-        inversion: of the source, at guidance 1. ``ddim``; ``null_text`` finds embeddings of the
+        inverter: of the source, at guidance 1. ``ddim``; ``null_text`` finds embeddings of the
             empty prompt with which guidance leads back to the source (Mokady et al. 2023);
             ``direct`` sets the source's branch back to the inverted trajectory after every step
             (Ju et al. 2024, "Direct inversion").
@@ -62,11 +62,13 @@ class P2P(TrajectoryMethod):
         ValueError: for a prior without such a network, or another value that cannot be used.
     """
 
+    inverts_with: tuple[str, ...] = ("steps", "inverter")
+
     def __init__(
         self,
         prior: Prior,
         *,
-        inversion: str = "ddim",
+        inverter: str = "ddim",
         edit: str = "auto",
         cross_replace: float | int = 0.8,
         self_replace: float | int = 0.4,
@@ -78,7 +80,7 @@ class P2P(TrajectoryMethod):
     ) -> None:
         super().__init__(prior, **options)
         self.modules = unet_attention(prior)
-        self.edit, self.inversion = _one_of("edit", edit, EDITS), inversion
+        self.edit, self.inverter = _one_of("edit", edit, EDITS), inverter
         self.cross_steps = self._steps("cross_replace", cross_replace)
         self.self_steps = self._steps("self_replace", self_replace)
         self.reweight = {
@@ -92,8 +94,9 @@ class P2P(TrajectoryMethod):
         self.blend_threshold = number("blend_threshold", blend_threshold, least=0, most=1)
         self.blend_start = self._steps("blend_start", blend_start)
         self.null_text: NullText | None = None
-        if _one_of("inversion", inversion, INVERSIONS) == "null_text":
+        if _one_of("inverter", inverter, INVERTERS) == "null_text":
             self.null_text = NullText(prior, steps=self.steps, guidance=self.guidance)
+            self.inverts_with = (*self.inverts_with, "guidance")
 
     def _steps(self, name: str, fraction: float | int) -> int:
         return round(number(name, fraction, least=0, most=1) * self.steps)
@@ -115,7 +118,7 @@ class P2P(TrajectoryMethod):
             return guided_noise(self.prior, z_t, t, source, 1.0)
 
         found = invert_ddim(self.prior, z, self.times, predict, watch=watch)
-        if self.inversion == "direct":
+        if self.inverter == "direct":
             return Inversion({"trajectory": found})
         return Inversion({"noise": found[:, -1]})
 
@@ -133,7 +136,7 @@ class P2P(TrajectoryMethod):
             ValueError: for a word that is not in its prompt, or if ``edit`` does not fit them.
         """
         prompts = prompts.expand(len(inversion))
-        direct = self.inversion == "direct"
+        direct = self.inverter == "direct"
         noise = inversion["trajectory"][:, -1] if direct else inversion["noise"]
         control = self._control(prompts, noise.device)
         height, width = noise.shape[2:]
@@ -171,7 +174,7 @@ class P2P(TrajectoryMethod):
         both = Condition.cat([prompts.source, prompts.target])
         if self.guidance == 1.0:
             return guided_noise(self.prior, z_t, t, both, 1.0)
-        alone = len(null) if self.inversion == "direct" else 0
+        alone = len(null) if self.inverter == "direct" else 0
         z_all = torch.cat([z_t[alone:], z_t])
         conditions = [null] if alone else [null, null]
         found = self.prior.predict_noise(

@@ -49,6 +49,8 @@ class PlugAndPlay(TrajectoryMethod):
         ValueError: for a prior without such a network, or another value that cannot be used.
     """
 
+    inverts_with: tuple[str, ...] = ("steps", "source_prompt", "substeps")
+
     def __init__(
         self,
         prior: Prior,

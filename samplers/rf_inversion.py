@@ -37,6 +37,8 @@ class RFInversion(TrajectoryMethod):
         stop: fraction of the steps back after which it no longer is; the paper's tau.
     """
 
+    inverts_with: tuple[str, ...] = ("steps", "gamma")
+
     def __init__(
         self,
         prior: Prior,

@@ -32,6 +32,8 @@ class SDEdit(TrajectoryMethod):
         eta: 1 for the paper's stochastic sampling, 0 for a deterministic one.
     """
 
+    inverts_with: tuple[str, ...] = ("steps", "strength")
+
     def __init__(
         self, prior: Prior, *, strength: float | int = 0.6, eta: float | int = 1.0, **options: Any
     ) -> None:

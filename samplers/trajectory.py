@@ -86,13 +86,16 @@ class TrajectoryMethod:
     """Edits latents by running a sampler: what can be found out about the source, then sampling.
 
     A method overrides :meth:`invert` and :meth:`sample`. It keeps nothing of a picture between
-    calls, and rows do not see each other.
+    calls, and rows do not see each other. ``inverts_with`` names the arguments on which its
+    inversion depends, without the prior.
 
     Args:
         prior: the model that is asked.
         steps: S, of the whole schedule.
         guidance: of the target, eps_uncond + guidance (eps_cond - eps_uncond).
     """
+
+    inverts_with: tuple[str, ...] = ("steps",)
 
     def __init__(self, prior: Prior, *, steps: int = 50, guidance: float | int = 7.5) -> None:
         self.prior = prior

@@ -51,7 +51,7 @@ def test_the_target_attends_as_the_undisturbed_source(
 def test_it_is_prompt_to_prompt_with_the_settings_of_its_authors(tiny_prior: Any) -> None:
     prompts = tiny_prior.pair(source=["a cat", "a dog"], target=["a pig", "a red dog"])
     options: dict[str, Any] = {"edit": "refine", "cross_replace": 0.4, "self_replace": 0.6}
-    same = P2P(tiny_prior, steps=STEPS, inversion="direct", **options)
+    same = P2P(tiny_prior, steps=STEPS, inverter="direct", **options)
     generators = [torch.Generator()] * 2
     found = DirectInversion(tiny_prior, steps=STEPS)(latents(), prompts, generators)
     assert torch.equal(found, same(latents(), prompts, generators))

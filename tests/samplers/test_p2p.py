@@ -50,13 +50,13 @@ def test_the_same_prompt_gives_the_source_branch(prior: Any, guidance: float) ->
 
 
 @pytest.mark.parametrize("guidance", [7.5, 1.0])
-@pytest.mark.parametrize("inversion", ["ddim", "direct"])
+@pytest.mark.parametrize("inverter", ["ddim", "direct"])
 def test_without_control_the_target_is_drawn_alone(
-    prior: Any, guidance: float, inversion: str
+    prior: Any, guidance: float, inverter: str
 ) -> None:
     prompts = prior.pair(source=SOURCES, target=TARGETS)
     options: dict[str, Any] = {"steps": STEPS, "guidance": guidance}
-    free = P2P(prior, inversion=inversion, cross_replace=0, self_replace=0, **options)
+    free = P2P(prior, inverter=inverter, cross_replace=0, self_replace=0, **options)
     expected = run(DDIB(prior, **options), prompts)
     close(run(free, prompts), expected)
     for control in ({"cross_replace": 1.0}, {"self_replace": 1.0}):
@@ -145,7 +145,7 @@ def test_reweighting_is_of_the_tokens_of_the_words(tiny_prior: Any) -> None:
 def test_what_is_not_blended_in_is_the_source(tiny_prior: Any) -> None:
     """With nothing above the threshold all of it, with everything nothing."""
     prompts = tiny_prior.pair(source="a cat", target="a dog")
-    options: dict[str, Any] = {"steps": STEPS, "inversion": "direct"}
+    options: dict[str, Any] = {"steps": STEPS, "inverter": "direct"}
     plain = run(P2P(tiny_prior, **options), prompts)
     blended = P2P(tiny_prior, blend=["cat", "dog"], blend_threshold=1.0, **options)
     assert torch.equal(run(blended, prompts), latents(1))
@@ -160,7 +160,7 @@ def test_what_is_not_blended_in_is_the_source(tiny_prior: Any) -> None:
 
 def test_blending_begins_after_its_steps(tiny_prior: Any) -> None:
     prompts = tiny_prior.pair(source="a cat", target="a dog")
-    options: dict[str, Any] = {"blend": "a", "blend_threshold": 1.0, "inversion": "direct"}
+    options: dict[str, Any] = {"blend": "a", "blend_threshold": 1.0, "inverter": "direct"}
     method = P2P(tiny_prior, steps=STEPS, blend_start=0.4, **options)
     inversion = method.invert(latents(1), prompts.source, [torch.Generator()])
     same = []
@@ -173,11 +173,11 @@ def test_blending_begins_after_its_steps(tiny_prior: Any) -> None:
     assert same == [False, False, True, True, True]
 
 
-@pytest.mark.parametrize("inversion", ["ddim", "direct", "null_text"])
-def test_a_row_does_not_depend_on_its_batch(tiny_prior: Any, inversion: str) -> None:
+@pytest.mark.parametrize("inverter", ["ddim", "direct", "null_text"])
+def test_a_row_does_not_depend_on_its_batch(tiny_prior: Any, inverter: str) -> None:
     """The embeddings of null-text inversion are found once, for Adam magnifies rounding."""
     prompts = tiny_prior.pair(source=SOURCES, target=TARGETS)
-    method = P2P(tiny_prior, steps=3, inversion=inversion, blend="a", reweight={"a": 2.0})
+    method = P2P(tiny_prior, steps=3, inverter=inverter, blend="a", reweight={"a": 2.0})
     if method.null_text is not None:
         method.null_text.iterations = 2
     generators = [torch.Generator()] * 2
@@ -185,7 +185,7 @@ def test_a_row_does_not_depend_on_its_batch(tiny_prior: Any, inversion: str) -> 
     together = method.sample(found, prompts, generators)
     for row in range(2):
         one = slice(row, row + 1)
-        if inversion == "null_text":
+        if inverter == "null_text":
             own = Inversion({name: tensor[one] for name, tensor in found.tensors.items()})
         else:
             own = method.invert(latents()[one], prompts.source[one], generators[:1])
@@ -195,19 +195,19 @@ def test_a_row_does_not_depend_on_its_batch(tiny_prior: Any, inversion: str) -> 
 def test_null_text_embeddings_are_those_of_the_steps(tiny_prior: Any) -> None:
     """The source's branch is what null-text inversion itself draws, and comes back further."""
     prompts = tiny_prior.pair(source=SOURCES[:1], target=SOURCES[:1])
-    found = run(P2P(tiny_prior, steps=3, inversion="null_text"), prompts)
+    found = run(P2P(tiny_prior, steps=3, inverter="null_text"), prompts)
     close(found, run(NullText(tiny_prior, steps=3), prompts))
     plain = run(P2P(tiny_prior, steps=3), prompts)
     assert (found - latents(1)).norm() < (plain - latents(1)).norm()
 
 
 @pytest.mark.parametrize(
-    ("inversion", "guidance", "each"),
+    ("inverter", "guidance", "each"),
     [("ddim", 7.5, 4), ("direct", 7.5, 3), ("ddim", 1.0, 2)],
 )
-def test_network_evaluations(tiny_prior: Any, inversion: str, guidance: float, each: int) -> None:
+def test_network_evaluations(tiny_prior: Any, inverter: str, guidance: float, each: int) -> None:
     prompts = tiny_prior.pair(source=SOURCES, target=TARGETS)
-    method = P2P(tiny_prior, steps=STEPS, inversion=inversion, guidance=guidance)
+    method = P2P(tiny_prior, steps=STEPS, inverter=inverter, guidance=guidance)
     with count_evaluations(tiny_prior) as evaluations:
         run(method, prompts)
     assert evaluations.forward == 2 * STEPS * (1 + each)
@@ -254,15 +254,15 @@ def test_sdxl(sdxl: Any) -> None:
     method = P2P(sdxl, steps=STEPS, blend="a", reweight={"a": 2.0})
     assert (run(method, prompts) - run(free, prompts)).abs().max() > 0.01
     row = prompts[:1]
-    assert run(P2P(sdxl, steps=1, inversion="null_text"), row).isfinite().all()
+    assert run(P2P(sdxl, steps=1, inverter="null_text"), row).isfinite().all()
     same = sdxl.pair(source="a cat", target="a cat")
-    assert torch.equal(run(P2P(sdxl, steps=STEPS, inversion="direct"), same), latents(1))
+    assert torch.equal(run(P2P(sdxl, steps=STEPS, inverter="direct"), same), latents(1))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"inversion": "edict"}, "one of ddim, null_text, direct"),
+        ({"inverter": "edict"}, "one of ddim, null_text, direct"),
         ({"edit": "swap"}, "one of auto, replace, refine"),
         ({"cross_replace": 1.2}, "cross_replace=1.2"),
         ({"self_replace": -0.1}, "self_replace=-0.1"),

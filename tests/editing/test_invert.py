@@ -1,0 +1,193 @@
+"""Inversions that are kept: the same edits as without, going on after Ctrl-C, and bad input."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from editing import stored
+from editing.inversions import HEADER, read_header
+from samplers.null_text import NullText
+from tests.editing.conftest import noise_picture, result_of
+
+METHODS = ("cyclediffusion", "ddib", "edict", "flowedit", "latent_top", "null_text", "sdedit")
+NO_TARGET = ("target",)
+INVERTED = ("src", "source", "steps")  # what an inversion brings
+
+
+@pytest.fixture
+def inverted(edit: Callable[..., Any]) -> Callable[..., Any]:
+    """Invert `cat.png` to the folder `inv`."""
+
+    def call(*words: str) -> Any:
+        return edit("task=invert", "output=inv", *words, without=NO_TARGET)
+
+    return call
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_edit_that_begins_with_an_inversion_is_the_same(
+    edit: Callable[..., Any], inverted: Callable[..., Any], tmp_path: Path, method: str
+) -> None:
+    made = inverted(f"method={method}", "steps=3")
+    assert made.code == 0, made.err
+    assert "comes back with" in made.out and "Inversion: inv/inversion.safetensors" in made.out
+    record = result_of(tmp_path / "inv")
+    (picture,) = record["pictures"]
+    assert picture["psnr"] > 0 and -1 <= picture["autoencoder_ssim"] <= 1
+    assert Image.open(tmp_path / "inv/reconstructed.png").size == (48, 32)
+    steps = ["steps=3"] if method == "flowedit" else []  # any number can begin with its latents
+    begun = edit(f"method={method}", "inversion=inv", "output=begun", *steps, without=INVERTED)
+    assert begun.code == 0, begun.err
+    whole = edit(f"method={method}", "steps=3", "output=whole")
+    assert whole.code == 0, whole.err
+    a, b = (Image.open(tmp_path / name / "edited.png") for name in ("begun", "whole"))
+    assert a.tobytes() == b.tobytes()
+    spent, all_of_it = (
+        result_of(tmp_path / name)["network_evaluations"]["forward"] for name in ("begun", "whole")
+    )
+    assert spent < all_of_it or method in ("sdedit", "flowedit")  # whose inversion asks nothing
+    assert result_of(tmp_path / "begun")["steps"] == 3, "those of the inversion"
+
+
+def test_another_seed_draws_other_noises(
+    edit: Callable[..., Any], inverted: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert inverted("method=sdedit").code == 0
+    for seed in (0, 1):
+        words = ("method=sdedit", "inversion=inv", f"seed={seed}", f"output=seed-{seed}")
+        assert edit(*words, without=INVERTED).code == 0
+    a, b = (Image.open(tmp_path / f"seed-{seed}/edited.png") for seed in (0, 1))
+    assert a.tobytes() != b.tobytes()
+
+
+def test_several_pictures_with_several_targets(
+    edit: Callable[..., Any], inverted: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    for seed in (1, 2):
+        noise_picture(32, 32, seed).save(tmp_path / f"in/{seed}.png")
+    assert inverted("method=ddib", "src=in").code == 0
+    files = sorted((tmp_path / "inv/inversion").iterdir())
+    assert [path.name for path in files] == ["1.safetensors", "2.safetensors"]
+    header = read_header(files[0])
+    assert (header.method, header.prompt, header.size) == ("ddib", "a cat", (32, 32))
+    assert header.options == {"steps": 2, "source_guidance": 1.0, "iterations": 1}
+    words = ("method=ddib", "inversion=inv", "target=[a pig, a cow]", "output=out")
+    assert edit(*words, without=INVERTED).code == 0
+    pictures = result_of(tmp_path / "out")["pictures"]
+    assert [picture["target_prompt"] for picture in pictures] == ["a pig", "a cow"] * 2
+    assert pictures[0]["from_inversion"] == "inv/inversion/1.safetensors"
+    one = ("method=ddib", "inversion=inv/inversion/2.safetensors", "target=a pig", "output=one")
+    assert edit(*one, without=INVERTED).code == 0
+    a = Image.open(tmp_path / "out/edited/2-a_pig.png")
+    assert a.tobytes() == Image.open(tmp_path / "one/edited.png").tobytes()
+
+
+@pytest.mark.parametrize("method", ["null_text", "latent_top"])
+def test_what_was_interrupted_goes_on_to_the_same_result(
+    inverted: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+) -> None:
+    monkeypatch.setattr(stored, "SECONDS", 0.0)
+    words = (f"method={method}", "steps=4", "batch_size=1", "src=in")
+    (tmp_path / "in").mkdir()
+    for seed in (1, 2):
+        noise_picture(32, 32, seed).save(tmp_path / f"in/{seed}.png")
+    assert inverted(*words).code == 0
+    expected = {path.name: load_file(path) for path in (tmp_path / "inv/inversion").iterdir()}
+    calls, fit = [0], NullText.fit
+
+    def breaks_off(self: NullText, *args: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 6:  # in the second picture
+            raise KeyboardInterrupt
+        return fit(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NullText, "fit", breaks_off)
+        stopped = inverted(*words, "output=again")
+    assert stopped.code == 130 and "1 of 2 are finished" in stopped.err, stopped.err
+    assert result_of(tmp_path / "again")["status"] == "interrupted"
+    first = (tmp_path / "again/inversion/1.safetensors").stat().st_mtime_ns
+    refused = inverted(*words, "output=again")
+    assert refused.code == 2 and "already holds a result" in refused.err
+    other = inverted(*words, "output=again", "resume=true", "seed=7")
+    assert other.code == 2 and "with other settings" in other.err
+    calls[0] = -100
+    assert inverted(*words, "output=again", "resume=true").code == 0
+    assert not (tmp_path / "again/checkpoint.pt").exists()
+    assert result_of(tmp_path / "again")["status"] == "finished"
+    assert (tmp_path / "again/inversion/1.safetensors").stat().st_mtime_ns == first
+    for name, tensors in expected.items():
+        found = load_file(tmp_path / "again/inversion" / name)
+        assert all(torch.equal(found[key], tensor) for key, tensor in tensors.items()), name
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("method=ids", "inversion=inv"), "method=ids does not: give method=null_text"),
+        (("method=null_text", "inversion=inv"), "made with method=ddib"),
+        (("method=ddib", "inversion=none"), "inversion=none does not exist"),
+        (("method=ddib", "inversion=."), "inversion=. holds none"),
+        (("method=ddib", "inversion=cat.png"), "is no inversion"),
+        (("method=ddib", "inversion=inv", "src=cat.png"), "leave src= out"),
+        (("method=ddib", "inversion=inv", "size=16"), "leave size= out"),
+        (("method=ddib", "inversion=inv", "steps=5"), "made with steps=2: leave steps=5 out"),
+        (("method=ddib", "inversion=inv", "method.iterations=2"), "leave method.iterations=2 out"),
+        (("method=ddib", "inversion=inv", "task=invert"), "leave inversion= out"),
+        (("method=ddib", "inversion=inv", "resume=true"), "for scenes and task=invert"),
+    ],
+)
+def test_an_inversion_that_does_not_fit_is_refused(
+    edit: Callable[..., Any], inverted: Callable[..., Any], words: tuple[str, ...], said: str
+) -> None:
+    assert inverted("method=ddib").code == 0
+    found = edit(*words, "output=out", without=INVERTED)
+    assert found.code == 2 and said in found.err and found.err.count("Error") == 1, found.err
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("method=dds",), "task=invert is for methods that run a sampler"),
+        (("method=ddib", "target=a pig"), "leave target= out"),
+        (("method=ddib", "mask=a cat"), "leave mask= out"),
+        (("method=ddib", "task=find"), "task=find is not one of edit, invert"),
+    ],
+)
+def test_a_task_that_cannot_be_done_is_refused(
+    inverted: Callable[..., Any], edit: Callable[..., Any], words: tuple[str, ...], said: str
+) -> None:
+    task = () if any(word.startswith("task") for word in words) else ("task=invert",)
+    without = () if "target=a pig" in words else NO_TARGET
+    found = edit(*task, *words, "output=out", without=without)
+    assert found.code == 2 and said in found.err, found.err
+
+
+def test_another_picture_or_model_is_refused(
+    edit: Callable[..., Any], inverted: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert inverted("method=ddib").code == 0
+    path = tmp_path / "inv/inversion.safetensors"
+    words = ("method=ddib", f"inversion={path}", "output=out")
+    header = json.loads(read_header(path).metadata()[HEADER])
+    other = tmp_path / "other.safetensors"
+    save_file(load_file(path), other, {HEADER: json.dumps(header | {"model": "0"})})
+    found = edit("method=ddib", f"inversion={other}", "output=out", without=INVERTED)
+    assert found.code == 2 and "with another model" in found.err
+    noise_picture(48, 32).save(tmp_path / "cat.png")
+    found = edit(*words, without=INVERTED)
+    assert found.code == 2 and "it has changed since" in found.err
+    (tmp_path / "cat.png").unlink()
+    found = edit(*words, without=INVERTED)
+    assert found.code == 2 and "no longer at" in found.err

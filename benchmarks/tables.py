@@ -34,6 +34,11 @@ TOO_FEW = "Too few pictures for any difference to be significant."
 Parts = tuple[list[str], list[list[str]]]  # the header and the cells of a table
 
 
+def mean_cell(metric: str, value: Mapping[str, Any] | None) -> str:
+    """The mean of an estimate, `-` where there is none."""
+    return "-" if value is None else _mean(COLUMNS[metric], value["mean"])
+
+
 def _mean(column: Column, mean: float) -> str:
     return f"{100 * mean:.{column.digits}f} %" if column.share else f"{mean:.{column.digits}f}"
 

@@ -107,15 +107,26 @@ def caption(scene: Scene, rng: random.Random | None = None) -> str:
     return _spoken(f"{where}, {text}" if where else text)
 
 
-def _plain(scene: Scene) -> str:
-    """All there is to say of a scene, in the first words that there are for it."""
-    animal = scene.species if scene.coat == "natural" else f"{scene.coat} {scene.species}"
-    parts = [SYNONYMS[scene.style][0], f"a {animal}"]
+def reworded(scene: Scene) -> str:
+    """The plain full caption with other words for the same things, where there are any."""
+    return _plain(scene, -1)
+
+
+def _plain(scene: Scene, way: int = 0) -> str:
+    """All there is to say of a scene, in the first of the words that there are for it."""
+
+    def word(key: str) -> str:
+        return SYNONYMS.get(key, (key,))[way]
+
+    animal = word(scene.species)
+    if scene.coat != "natural":
+        animal = f"{word(scene.coat)} {animal}"
+    parts = [word(scene.style), f"a {animal}"]
     if scene.worn != "none":
-        parts.append(_worn(scene.worn, scene.worn_color))
-    parts.append(SYNONYMS[scene.place][0])
+        parts.append(word(scene.worn).format(scene.worn_color))
+    parts.append(word(scene.place))
     if scene.prop != "none":
-        thing = SYNONYMS[scene.prop][0].format(scene.prop_color)
+        thing = word(scene.prop).format(scene.prop_color)
         parts.append(("next to " if scene.prop == "ball" else "near ") + thing)
     return _spoken(" ".join(parts))
 

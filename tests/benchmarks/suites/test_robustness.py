@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from benchmarks.rows import read_asked, read_rows
+from benchmarks.suites.axes import varied
 from benchmarks.suites.base import Study, Suite
-from benchmarks.suites.robustness import Robustness, varied
+from benchmarks.suites.robustness import Robustness
 from editing.edit import DistillationEditor
 from editing.errors import UserError
 from tests.benchmarks.suites.conftest import settings_of
@@ -63,6 +64,8 @@ def test_methods_are_moved_and_shown_together(
     assert cost == [{"forward": 4.0, "backward": 0.0}, {"forward": 6.0, "backward": 2.0}]
     page = (tmp_path / "robustness.html").read_text()
     assert page.count("<svg") == 9 and page.count("<polyline") == 15
+    text = (tmp_path / "robustness.md").read_text()
+    assert text.count("| method ") == 9 and "background_psnr, by noise.iterations" in text
     study.study(settings_of("method=ids", "steps=1"), tiny_prior, tmp_path)
     assert "0 rows made" in capsys.readouterr().out
     study.study(settings_of("method=ids", "steps=1", "guidance=2.0"), tiny_prior, tmp_path)

@@ -1,0 +1,80 @@
+"""Finding pictures again: what is compared with what, and what is moved."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.menagerie.captions import caption
+from benchmarks.rows import read_rows
+from benchmarks.suites.base import Study, Suite
+from benchmarks.suites.inversion import METRICS, PROMPTS, Inversion, Reconstructions
+from editing.errors import UserError
+from tests.benchmarks.suites.conftest import settings_of
+
+
+def test_prompts_say_what_they_are_called() -> None:
+    for case in Reconstructions(cases=20, size=32).make_cases():
+        scene = case.about.source
+        said = {name: text(scene) for name, text in PROMPTS.items()}
+        assert case.prompts == (said["own"],) * 2 == (caption(scene),) * 2
+        assert said["empty"] == "" and len(set(said.values())) == 5, said
+        wrong = scene.replace(coat="natural")
+        assert said["wrong adjective"].split()[-3:] == caption(wrong).split()[-3:]
+
+
+def test_noise_is_in_the_picture_and_the_same_again() -> None:
+    clean, noisy, again = (Reconstructions(cases=3, size=32, noise=n) for n in (0, 10, 10))
+    cases = clean.make_cases()
+    a, b = clean.load(cases).source, noisy.load(cases).source
+    inside = (a > 0.2) & (a < 0.8)  # where nothing is cut off
+    assert ((b - a)[inside].std() * 255).item() == pytest.approx(10, rel=0.05)
+    assert torch.equal(b[1:2], again.load(cases[1:2]).source), "whatever the batch"
+    assert clean.load(cases).answer is None
+
+
+def test_what_is_found_is_compared_with_what_was_inverted() -> None:
+    suite = Reconstructions(cases=2, size=64, noise=20)
+    cases = suite.make_cases()
+    pictures = suite.load(cases)
+    same, other = suite.measure(cases, pictures, pictures.source)
+    assert same == other == {"psnr": 100.0, "ssim": pytest.approx(1), "source_distance": 0.0}
+    (worse, _) = suite.measure(cases, pictures, (pictures.source + 0.1).clamp(0, 1))
+    assert worse["psnr"] == pytest.approx(20, abs=1) and worse["source_distance"] > 0
+
+
+def test_one_thing_after_the_other_is_moved(
+    tiny_prior: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    axes = {"guidance": [1.0, 7.5], "noise": [0, 20], "prompt": ["own", "empty"]}
+    beside = {"noise": {"guidance": 7.5}, "prompt": {"guidance": 7.5}}
+    study = Inversion(axes, beside, cases=2, size=32)
+    assert isinstance(study, Study) and not isinstance(study, Suite)
+    for method in ("autoencoder", "ddib"):
+        study.study(settings_of(f"method={method}", "steps=2"), tiny_prior, tmp_path, "as typed")
+    assert "ddib, by prompt" in capsys.readouterr().out
+    (path,) = tmp_path.glob("inversion-ddib-*.json")
+    record = json.loads(path.read_text())
+    found = {axis: {x["label"]: x for x in lines} for axis, lines in record["axes"].items()}
+    own, plain = found["prompt"]["own"]["metrics"], found["guidance"]["7.5"]["metrics"]
+    assert own == plain == found["noise"]["0"]["metrics"] and set(own) == set(METRICS)
+    assert own["psnr"] != found["guidance"]["1.0"]["metrics"]["psnr"]
+    counted = [found["guidance"][g]["evaluations"]["forward"] for g in ("1.0", "7.5")]
+    assert counted == [2 + 2, 2 + 4]
+    edits = [row for row in read_rows(tmp_path / "edits") if row["edit"]["method"] == "ddib"]
+    assert len(edits) == 2 * 4, "what is asked for on several axes is made once"
+    text = (tmp_path / "inversion.md").read_text()
+    assert text.count("| method ") == 9 and text.count("| ddib ") == 9
+    assert (tmp_path / "inversion.html").read_text().count("<svg") == 9
+
+
+def test_what_cannot_be_moved_is_said(tiny_prior: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no prompt 'onw': did you mean 'own'"):
+        Inversion({"prompt": ["onw"]})
+    with pytest.raises(UserError, match=r"suite\.axes\.noise"):
+        Inversion({"noise": [-1]})
+    study = Inversion({"noise": [0]}, cases=1, size=32)
+    with pytest.raises(UserError, match="methods that run a sampler, which method=dds does not"):
+        study.study(settings_of("method=dds"), tiny_prior, tmp_path)

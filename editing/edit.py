@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from editing.checkpoint import Checkpoint, memories, remind
-from editing.distillers.base import ScoreDistiller
+from editing.distillers.base import Distillation, ScoreDistiller
 from editing.editor import Callback, Edit, Step
 from editing.errors import NonFiniteError, UserError
 from editing.faults import Faults
@@ -103,7 +103,10 @@ class DistillationEditor:
             for step in range(so_far.step + 1, self.steps + 1):
                 target, source = canvas.latents(generators)
                 progress = (step - 1) / max(self.steps - 1, 1)
-                drawn = self.distiller.distill(target, source, prompts, generators, progress)
+                rest = still if canvas.per_image else torch.zeros_like(still)
+                drawn = distill_others(
+                    self.distiller, rest, target, source, prompts, generators, progress
+                )
                 for group, rate in zip(optimizer.param_groups, canvas.rates, strict=True):
                     group["lr"] = rate * self.step_size * self.schedule(progress)
                 optimizer.zero_grad()
@@ -203,6 +206,27 @@ class _SoFar:
             "generators": [generator.get_state() for generator in generators],
             "callbacks": memories(callbacks),
         }
+
+
+def distill_others(
+    distiller: ScoreDistiller,
+    still: Bool[Tensor, " B"],
+    target: Float[Tensor, "B C h w"],
+    source: Float[Tensor, "B C h w"],
+    prompts: PromptPair,
+    generators: Sequence[torch.Generator],
+    progress: float,
+) -> Distillation:
+    """As :meth:`ScoreDistiller.distill`; images that are ``still`` have 0, and cost nothing."""
+    if not still.any():
+        return distiller.distill(target, source, prompts, generators, progress)
+    rows = (~still).nonzero().flatten()
+    chosen = [generators[row] for row in rows.tolist()]
+    pairs, there = prompts.expand(len(target)), rows.to(target.device)
+    some = distiller.distill(target[there], source[there], pairs[rows], chosen, progress)
+    gradient = some.gradient.new_zeros(target.shape).index_copy_(0, there, some.gradient)
+    t = some.t.new_zeros(len(target)).index_copy_(0, rows.to(some.t.device), some.t)
+    return Distillation(gradient, t)
 
 
 def area(mask: Float[Tensor, "B 1 H W"], tensor: Tensor) -> Tensor | None:

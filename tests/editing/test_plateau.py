@@ -89,6 +89,8 @@ def test_a_stopped_image_stays_as_it_is_and_its_batch_goes_on(
         assert not torch.equal(edit.latents[0], whole.latents[0])
         assert edit.stopped == ("no gain at step 2 of 5", None, None)
         assert len(edit.records) == 5
+        assert edit.evaluations.forward == 4 * (2 * 3 + 3 * 2), "what is stopped asks no network"
+        assert whole.evaluations.forward == 4 * 5 * 3
     short = DistillationEditor(DDS(mixture_prior), steps=2)
     edit = DistillationEditor(DDS(mixture_prior), steps=5)(
         square, prompts, make_generators(0, range(3)), [StopFirst()]

@@ -16,6 +16,7 @@ from samplers import checks
 MAX_SIZE = 4096  # pixels
 SOURCE = "a picture, a folder or a glob, as in src=cat.png"
 TARGET = 'what the picture shall show, as in target="a pig"'
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")  # of torch.compile
 TASKS = ("edit", "invert")
 INVERT_WITHOUT = ("target", "jobs", "mask")  # what task=invert does not take
 EDIT_INVERTED_WITHOUT = ("src", "source", "jobs", "size")  # nor edits that begin with an inversion
@@ -284,8 +285,12 @@ def tuning(fields: dict[str, Any]) -> dict[str, Any]:
     """The checked fields of `tuning`."""
     if fields["attention"] not in ("sdpa", "sliced"):
         raise UserError(f"tuning.attention={fields['attention']} is not one of sdpa, sliced.")
+    if isinstance(fields["compile"], str) and fields["compile"] not in COMPILE_MODES:
+        known = ", ".join(("true", "false", *COMPILE_MODES))
+        raise UserError(f"tuning.compile={fields['compile']} is not one of {known}.")
     for name in set(fields) - {"attention"}:
-        flag(f"tuning.{name}", fields[name])
+        if name != "compile" or not isinstance(fields[name], str):
+            flag(f"tuning.{name}", fields[name])
     return fields
 
 

@@ -8,6 +8,9 @@ from torch import nn
 
 from editing.errors import UserError
 from editing.priors.latent import LatentPrior
+from editing.settings import COMPILE_MODES
+
+GRAPHS = COMPILE_MODES[1:]  # those that use CUDA graphs
 
 
 @dataclass(frozen=True)
@@ -15,14 +18,15 @@ class Tuning:
     """How a prior's network runs.
 
     Attributes:
-        compile: compile the network with torch; pays on CUDA, after a minute.
+        compile: compile the network with torch; pays on CUDA, after a minute. Or one of
+            `COMPILE_MODES`, of which the last two use CUDA graphs and compile anew for every size.
         channels_last: keep its convolutions' tensors in that memory format.
         gradient_checkpointing: recompute activations where a gradient goes through the network.
         attention: ``sdpa``, torch's fused attention; or ``sliced``, one head after the other.
         cpu_offload: keep every module in the computer's memory until it is called.
     """
 
-    compile: bool = False
+    compile: bool | str = False
     channels_last: bool = False
     gradient_checkpointing: bool = False
     attention: Literal["sdpa", "sliced"] = "sdpa"
@@ -49,7 +53,8 @@ def tune(prior: LatentPrior, tuning: Tuning, device: torch.device) -> None:
     if tuning.cpu_offload:
         offload(prior, device)
     if tuning.compile:
-        network.compile()
+        mode = "default" if tuning.compile is True else tuning.compile
+        network.compile(mode=mode, dynamic=False if mode in GRAPHS else None)
 
 
 def offload(prior: LatentPrior, device: torch.device) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, call
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from editing.distillers import CDS, IDS
 from editing.errors import UserError
 from editing.priors import load_prior
 from editing.priors.latent import LatentPrior
-from editing.priors.tuning import Tuning, modules, offload
+from editing.priors.tuning import Tuning, modules, offload, tune
 from samplers.random import make_generators
 from tests.conftest import tiny_tokenizer
 from tests.tiny_pipelines import save_sd3
@@ -117,6 +117,21 @@ def test_a_compiled_network_and_cds_are_told_apart(tiny_sd: Path) -> None:
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("asked", "called"),
+    [
+        (True, {"mode": "default", "dynamic": None}),
+        ("reduce-overhead", {"mode": "reduce-overhead", "dynamic": False}),
+        ("max-autotune", {"mode": "max-autotune", "dynamic": False}),
+        (False, None),
+    ],
+)
+def test_how_a_network_is_compiled(asked: Any, called: dict[str, Any] | None) -> None:
+    network = Mock()
+    tune(Mock(spec=LatentPrior, network=network), Tuning(compile=asked), torch.device("cpu"))
+    assert network.compile.call_args == (None if called is None else call(**called))
+
+
 def test_a_transformer_has_no_sliced_attention(tmp_path: Path) -> None:
     with torch.random.fork_rng():
         folder = save_sd3(tmp_path / "tiny", tiny_tokenizer(16))
@@ -131,6 +146,7 @@ def test_the_command_line(edit: Callable[..., Any], tmp_path: Path) -> None:
     for word, said in (
         ("tuning.attention=flash", "is not one of sdpa, sliced"),
         ("tuning.compile=3", "tuning.compile=3 cannot be used"),
+        ("tuning.compile=fast", "true, false, default, reduce-overhead, max-autotune"),
     ):
         outcome = edit(word)
         assert outcome.code == 2 and said in outcome.err

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.analysis import ALL, analysis
-from benchmarks.frames import frame
 from benchmarks.metrics import COLUMNS
-from benchmarks.rows import read_asked, read_rows
+from benchmarks.show import read_run
 from benchmarks.suites.base import REFERENCES
 from benchmarks.tables import markdown
 from editing.errors import UserError
@@ -39,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", type=Path, help="folder that benchmarks.run wrote")
+    parser.add_argument("run", type=Path, help="folder that benchmarks.run wrote, or its rows")
     try:
         print(compared(parser.parse_args(argv).run), end="")
     except UserError as error:
@@ -52,13 +51,13 @@ def compared(run: Path) -> str:
     """The tables and what follows from them, as text.
 
     Raises:
-        UserError: the folder has no rows of the suite.
+        UserError: the run has no rows of the suite.
     """
-    data = frame(list(read_rows(run)), read_asked(run))
+    data = read_run(run)
     data = data[data.suite == SUITE]
     if data.empty:
         raise UserError(f"{run} has no rows of suite={SUITE}.")
-    record = analysis(data, run)
+    record = analysis(data, run if run.is_dir() else None)
     paper = json.loads((resources.files("benchmarks") / "paper.json").read_text(encoding="utf-8"))
     parts = []
     for name, metric, what in METRICS:

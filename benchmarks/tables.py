@@ -292,8 +292,8 @@ def _texts(suite: str, record: Mapping[str, Any], metrics: Sequence[str]) -> dic
     }
 
 
-def print_tables(output: Path) -> None:
-    """Prints what `write_tables` wrote for people to read, and where the rest is.
+def print_tables(output: Path, place: str = "") -> None:
+    """Prints what `write_tables` wrote for people to read, and where the rest is, or the `place`.
 
     Of the differences those of all kinds of edit together.
     """
@@ -305,4 +305,4 @@ def print_tables(output: Path) -> None:
         rows = difference_rows([line for line in found if line["group"] == last])
         print(f"{suite}: differences on the same cases\n\n{markdown(DIFFERENCES, rows)}")
     print((output / "cost.md").read_text())
-    print(f"All of it is in {output}.")
+    print(f"All of it is in {place or output}.")

@@ -62,6 +62,9 @@ def test_few_pictures_and_missing_methods_are_said(
     assert main([str(run(tmp_path / "two", {"dds": 0.0, "ids": 0.2}))]) == 0
     assert "cannot be tested without ids and cds" in capsys.readouterr().out
     assert main([str(tmp_path)]) == 2
+    assert "has no rows: give a folder" in capsys.readouterr().err
+    write_row(tmp_path / "other", "one", row("dds", 0, 1.0) | {"suite": "ip2p"})
+    assert main([str(tmp_path / "other")]) == 2
     assert "has no rows of suite=cat_to_others" in capsys.readouterr().err
 
 

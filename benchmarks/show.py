@@ -1,0 +1,136 @@
+"""The tables of finished runs, and rows to publish: without running anything.
+
+    python -m benchmarks.show runs/cat_to_others
+    python -m benchmarks.show docs/results/cat_to_others.parquet --labels dds ids
+    python -m benchmarks.show runs/cat_to_others --save cat_to_others.parquet
+
+A run is a folder that benchmarks.run wrote, or a file that `--save` made of some: the rows of
+tables and differences, without the pictures.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from benchmarks.analysis import metrics_of
+from benchmarks.frames import KEYS, frame
+from benchmarks.rows import read_asked, read_rows
+from benchmarks.suites.base import REFERENCES
+from benchmarks.tables import check_metrics, print_tables, write_tables
+from editing.errors import UserError
+from editing.images import reason
+from editing.results import write
+
+NAMES = ["key", "picture"]  # of files, which a published row no longer has
+SAME = ["suite", "group", "case", "label", "seed"]  # rows of one edit
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; 2 with one sentence for what the user can mend."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.show",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="folders or files")
+    parser.add_argument("--labels", nargs="+", help="methods, as the table calls them; all")
+    parser.add_argument("--metrics", nargs="+", default=(), help="that are shown; all")
+    parser.add_argument("--common", action="store_true", help="only cases that every method has")
+    parser.add_argument("--save", type=Path, help="a .parquet file to write instead of printing")
+    args = parser.parse_args(argv)
+    try:
+        data = chosen(read_runs(args.runs), args.labels, check_metrics(args.metrics))
+        data = common(data) if args.common else data
+        if args.save:
+            save(data, args.save)
+            print(f"{args.save}: {len(data)} rows of {data.label.nunique()} methods")
+            return 0
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    with TemporaryDirectory() as folder:
+        write_tables(Path(folder), data)
+        print_tables(Path(folder), place=", ".join(map(str, args.runs)))
+    return 0
+
+
+def read_runs(runs: Sequence[Path]) -> pd.DataFrame:
+    """The rows of runs together; of an edit that several have, that of the last.
+
+    Raises:
+        UserError: one of them has no rows.
+    """
+    found = pd.concat([read_run(run) for run in runs], ignore_index=True)
+    return found.drop_duplicates(SAME, keep="last", ignore_index=True)
+
+
+def read_run(run: Path) -> pd.DataFrame:
+    """The rows of a folder, of what was asked for last; or those of a file.
+
+    Raises:
+        UserError: it has none.
+    """
+    if run.is_dir():
+        data = frame(list(read_rows(run)), read_asked(run))
+        if data.empty:
+            raise UserError(f"{run} has no rows: give a folder that benchmarks.run wrote.")
+        return data
+    try:
+        data = pd.read_parquet(run)
+    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+        why = reason(error) if isinstance(error, OSError) else "it is no file of rows"
+        raise UserError(f"{run} cannot be read: {why}.") from error
+    if missing := sorted({*KEYS, "cluster"} - {*data.columns}):
+        raise UserError(f"{run} is no file of rows: it has no column {missing[0]!r}.")
+    return data.assign(key=data.get("key", ""), picture=data.get("picture", ""))
+
+
+def chosen(
+    data: pd.DataFrame, labels: Sequence[str] | None, metrics: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The rows of some methods and the references, with some of the metrics.
+
+    Raises:
+        UserError: there is no such method.
+    """
+    for label in labels or ():
+        if label not in set(data.label):
+            known = ", ".join(sorted({*data.label} - {*REFERENCES}))
+            raise UserError(f"There are no rows of {label!r}: there are {known}.")
+    if labels:
+        data = data[data.label.isin([*labels, *REFERENCES])]
+    left_out = [name for name in metrics_of(data) if metrics and name not in metrics]
+    return data.drop(columns=left_out).reset_index(drop=True)
+
+
+def common(data: pd.DataFrame) -> pd.DataFrame:
+    """The rows of cases that every method of their suite has finished."""
+    done = data[(data.status == "done") & ~data.label.isin(REFERENCES)]
+    have = done.groupby(["suite", "case"]).label.nunique()
+    needed = done.groupby("suite").label.nunique()
+    whole = have[have == have.index.get_level_values("suite").map(needed)].index
+    kept = pd.MultiIndex.from_frame(data[["suite", "case"]]).isin(whole)
+    return data[kept].reset_index(drop=True)
+
+
+def save(data: pd.DataFrame, path: Path) -> None:
+    """Writes rows to a file that :func:`read_run` reads.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    buffer = BytesIO()
+    data.drop(columns=NAMES, errors="ignore").to_parquet(buffer, index=False, compression="zstd")
+    try:
+        write(path, buffer.getvalue())
+    except OSError as error:
+        raise UserError(f"Cannot write to {path}: {reason(error)}.") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

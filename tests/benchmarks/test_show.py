@@ -1,0 +1,92 @@
+"""Tables without running anything: from folders, and from rows that were published."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks.paper import main as paper
+from benchmarks.rows import write_row
+from benchmarks.show import main, read_runs
+from tests.benchmarks.example_rows import row, some_rows
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    for made in some_rows():
+        write_row(folder, made["key"].replace("/", "-"), made)
+    return folder
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    assert main([str(word) for word in words]) == 0
+    return capsys.readouterr().out
+
+
+def test_published_rows_say_what_the_folder_says(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.parquet"
+    from_folder = said(capsys, run)
+    assert "120 rows of 4 methods" in said(capsys, run, "--save", path)
+    assert not {"key", "picture"} & set(pd.read_parquet(path).columns)
+    assert said(capsys, path).replace(str(path), str(run)) == from_folder
+    assert "ids" in from_folder and "PSNR to exact" in from_folder
+    assert paper([str(run)]) == 0
+    of_folder = capsys.readouterr().out
+    assert paper([str(path)]) == 0 and capsys.readouterr().out == of_folder
+
+
+def test_some_methods_and_metrics(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, run, "--labels", "ids", "--metrics", "exact_psnr")
+    assert "| ids " in text and "| dds " not in text and "| source " in text
+    assert "PSNR to exact" in text and "target species" not in text
+
+
+def test_of_an_edit_in_several_runs_the_last_counts(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    write_row(other, "again", row("dds", 0, 50.0) | {"key": "again"})
+    data = read_runs([run, other])
+    (value,) = data[(data.label == "dds") & (data.case == "case-0") & (data.seed == 0)].exact_psnr
+    assert value == 50.0 and len(data) == 120
+
+
+def test_cases_that_all_methods_have(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    for case in range(5):
+        write_row(other, f"{case}", row("cds", case, 1.0))
+    text = said(capsys, run, other, "--common")
+    counts = [line.split("|")[2].strip() for line in text.splitlines() if line.startswith("| ")]
+    assert counts[2:7] == ["5"] * 5
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["none"], "none cannot be read"),
+        (["empty"], "empty has no rows"),
+        (["text.parquet"], "it is no file of rows"),
+        (["other.parquet"], "it has no column"),
+        (["run", "--labels", "idss"], "no rows of 'idss': there are dds, ids"),
+        (["run", "--metrics", "psrn"], "no metric 'psrn'"),
+        (["run", "--save", "run"], "Cannot write to run"),
+    ],
+)
+def test_what_cannot_be_shown_is_said(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    expected: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("text.parquet").write_text("no parquet")
+    pd.DataFrame({"a": [1]}).to_parquet("other.parquet")
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert expected in error and error.count("\n") == 1

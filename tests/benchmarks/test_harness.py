@@ -1,92 +1,30 @@
 """Rows of every case, whatever happens on the way."""
 
 import dataclasses
-import subprocess
-import sys
-import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from hydra import compose, initialize_config_module
 from torch import Tensor
 
 from benchmarks import harness as harness_module
-from benchmarks import identity as identity_module
 from benchmarks.claims import claim
 from benchmarks.harness import Harness, batches
-from benchmarks.identity import editor_identity, suite_identity
 from benchmarks.rows import digest, picture_path, read_asked, read_rows, row_path
 from benchmarks.suites.base import Case, CaseError, Measures, Pictures
-from benchmarks.suites.cat_to_others import CatToOthers
 from editing.editor import Edit
 from editing.errors import NonFiniteError, UserError
 from editing.images import read_picture
-from editing.settings import Settings, read_settings
-from samplers.prior import Evaluations
-
-ROOT = Path(__file__).parents[2]
-WHAT = {"method": "fake", "steps": 1}
-
-
-class Brightness:
-    """Cases are grey levels; measured is how bright the edit is, the answer being white."""
-
-    name = "brightness"
-    metrics = ("exact_psnr",)
-
-    def __init__(self, count: int = 10, version: int = 1) -> None:
-        self.count, self.version = count, version
-
-    def make_cases(self) -> list[Case]:
-        return [
-            Case(f"level-{i}", ("gray", "white"), {"level": i}, size=(8, 8 + 2 * (i % 2)))
-            for i in range(self.count)
-        ]
-
-    def load(self, cases: Sequence[Case]) -> Pictures:
-        levels = torch.tensor([case.identity["level"] / 20 for case in cases])
-        source = levels[:, None, None, None].expand(-1, 3, *cases[0].size)
-        return Pictures(source, torch.ones_like(source))
-
-    def measure(self, cases: Sequence[Case], pictures: Pictures, edited: Tensor) -> list[Measures]:
-        return [{"exact_psnr": float(picture.mean())} for picture in edited]
-
-    def identity(self) -> Mapping[str, Any]:
-        return {"version": self.version}
-
-
-class FakePrior:
-    def pair(self, source: list[str], target: list[str]) -> None:
-        assert set(source) == {"gray"} and set(target) == {"white"}
-
-
-class Editor:
-    """Adds 0.25 and a little that is drawn; remembers the batches."""
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-
-    def __call__(self, sources: Tensor, prompts: Any, generators: Any, **_: Any) -> Edit:
-        self.batches.append(len(sources))
-        drawn = torch.stack([torch.rand((), generator=g) for g in generators])
-        images = sources + 0.25 + 0.1 * drawn[:, None, None, None]
-        return Edit(images, (), [], Evaluations(3 * len(sources), 0), 0.5 * len(sources))
-
-
-def run(output: Path, editor: Any, suite: Any = None, seed: int = 0, size: int = 3) -> Any:
-    harness = Harness(suite or Brightness(), output, size)
-    return harness.run(editor, WHAT, FakePrior(), seed)
-
-
-def rows_of(output: Path, method: str = "fake") -> dict[str, dict[str, Any]]:
-    return {r["case"]: r for r in read_rows(output) if r["edit"]["method"] == method}
-
-
-def measured(output: Path) -> dict[str, float]:
-    return {name: row["metrics"]["exact_psnr"] for name, row in rows_of(output).items()}
+from tests.benchmarks.example_suite import (
+    WHAT,
+    Brightness,
+    Editor,
+    FakePrior,
+    measured,
+    rows_of,
+    run,
+)
 
 
 def test_every_case_has_a_row_and_a_picture(tmp_path: Path) -> None:
@@ -172,71 +110,6 @@ def test_a_case_that_fails_is_recorded_and_tried_again(tmp_path: Path) -> None:
     assert editor.batches == [1] and rows_of(tmp_path)["level-4"]["status"] == "done"
 
 
-def test_when_memory_runs_out_batches_are_halved(tmp_path: Path) -> None:
-    refused: list[int] = []
-
-    class Hungry(Editor):
-        def __call__(self, sources: Tensor, *rest: Any, **named: Any) -> Edit:
-            if len(sources) > 2:
-                refused.append(len(sources))
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return super().__call__(sources, *rest, **named)
-
-    editor = Hungry()
-    tally = run(tmp_path, editor, size=5)
-    assert tally.failed == {} and sorted(editor.batches) == [1, 1, 2, 2, 2, 2]
-    assert refused == [5], "once is enough"
-    assert {r["batch_size"] for r in rows_of(tmp_path).values()} == {1, 2}
-    assert {r["batch_size_asked"] for r in rows_of(tmp_path).values()} == {5}
-    assert str(tally).endswith("; memory ran out: batches of 2 instead of 5")
-    assert "memory ran out" not in str(run(tmp_path, Editor(), size=5))
-
-
-def test_what_memory_held_is_given_back_before_the_next_try(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Large:
-        pass
-
-    held: list[weakref.ref[Large]] = []
-    emptied = []
-
-    class Hungry(Editor):
-        def __call__(self, sources: Tensor, *rest: Any, **named: Any) -> Edit:
-            assert all(ref() is None for ref in held), "the error still holds it"
-            if len(sources) > 2:
-                large = Large()
-                large.itself = large  # type: ignore[attr-defined]  # only a collection frees it
-                held.append(weakref.ref(large))
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return super().__call__(sources, *rest, **named)
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(1))
-    assert run(tmp_path, Hungry(), size=5).failed == {} and emptied == [1]
-
-
-def test_claims_are_of_the_size_that_was_asked_for(tmp_path: Path) -> None:
-    """Another worker whose memory ran out edits in halves, and still holds the whole batch."""
-
-    class Hungry(Editor):
-        def __call__(self, sources: Tensor, *rest: Any, **named: Any) -> Edit:
-            if len(sources) > 2:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            claimed.append({path.name for path in (tmp_path / "claims").glob("[!.]*")})
-            return super().__call__(sources, *rest, **named)
-
-    claimed: list[set[str]] = []
-    run(tmp_path, Hungry(), size=5)
-    edit = {**WHAT, "seed": 0}
-    harness = Harness(Brightness(), tmp_path, 5)
-    expected = [
-        f"{digest({'batch': [harness._key(case, edit) for case in batch]})}.json"
-        for batch in batches(harness.cases, 5)
-    ]
-    assert [name for (name,) in claimed] == [expected[0]] * 3 + [expected[1]] * 3
-
-
 class Broken(Brightness):
     """The picture of level 4 cannot be read."""
 
@@ -293,36 +166,6 @@ def test_what_a_power_cut_left_in_pieces_is_made_again(
     assert run(tmp_path, editor).made == 0
 
 
-def test_the_code_belongs_to_the_identity(tiny_prior: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of an edit that of the two packages below; of a measurement that of its suite."""
-    with initialize_config_module("conf", version_base="1.3"):
-        config = compose("config", ["src=-", "target=-"])
-    settings = read_settings(config, "ids", "menagerie", [])
-    asked: list[list[str]] = []
-
-    def digested(*places: Path) -> str:
-        asked.append([place.name for place in places])
-        return f"of {len(asked)}"
-
-    monkeypatch.setattr(identity_module, "source_digest", digested)
-    first, second = (editor_identity(settings, tiny_prior) for _ in range(2))
-    assert first["sources"] != second["sources"] and asked[0] == ["editing", "samplers"]
-    judged = suite_identity(CatToOthers(cases=1))
-    assert {"cat_to_others.py", "world.py", "metrics"} == set(asked[-1])
-    assert set(judged["versions"]) == {"torch", "transformers"}
-
-
-def test_memory_runs_out_on_a_cpu_too(tmp_path: Path) -> None:
-    class Hungry(Editor):
-        def __call__(self, sources: Tensor, *rest: Any, **named: Any) -> Edit:
-            if len(sources) > 2:
-                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
-            return super().__call__(sources, *rest, **named)
-
-    editor = Hungry()
-    assert run(tmp_path, editor, size=5).failed == {} and max(editor.batches) == 2
-
-
 def test_a_failure_never_replaces_what_another_worker_has_made(tmp_path: Path) -> None:
     class Late(Editor):
         def __call__(self, sources: Tensor, *rest: Any, **named: Any) -> Edit:
@@ -332,13 +175,6 @@ def test_a_failure_never_replaces_what_another_worker_has_made(tmp_path: Path) -
     tally = run(tmp_path, Late(), size=1)
     assert tally.failed == {}
     assert {row["status"] for row in rows_of(tmp_path).values()} == {"done"}
-
-
-def test_memory_that_is_too_small_for_one_is_said(tmp_path: Path) -> None:
-    def hungry(*args: Any, **named: Any) -> Edit:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    assert set(run(tmp_path, hungry).failed.values()) == {"out of memory"}
 
 
 def test_what_the_user_can_mend_ends_the_run_before_any_edit(tmp_path: Path) -> None:
@@ -399,36 +235,6 @@ def test_another_name_is_another_noise(tmp_path: Path) -> None:
     assert sum(editor.batches) == 10
 
 
-SETTINGS = {
-    "method": "dds",
-    "steps": 7,
-    "step_size": 0.07,
-    "distiller": {"guidance": 9.0},
-    "parameters": {"_target_": "editing.parameters.Pixels"},
-    "optimizer": {"_target_": "torch.optim.Adam"},
-    "schedule": {"_target_": "editing.schedules.Linear"},
-    "lora_scale": 0.3,
-    "distilled_guidance": 1.0,
-}
-# What an edit of a case does not depend on, or what the model's hash and files say.
-OTHERWISE = (
-    "src target source jobs output reverse trace overwrite resume guidance prior model seed size "
-    "batch_size device dtype early_stop lora embedding tuning mask captioner parent trajectory"
-).split()
-
-
-def test_every_setting_of_an_edit_is_in_its_identity(tiny_prior: Any) -> None:
-    with initialize_config_module("conf", version_base="1.3"):
-        config = compose("config", ["src=-", "target=-", "lora=style.safetensors"])
-    base = read_settings(config, "ids", "menagerie", [])
-    before = editor_identity(base, tiny_prior)
-    names = {field.name for field in dataclasses.fields(Settings)}
-    assert {*SETTINGS, *OTHERWISE} == names, "a new setting must be in one of the two"
-    for name, value in SETTINGS.items():
-        changed = editor_identity(dataclasses.replace(base, **{name: value}), tiny_prior)
-        assert digest(changed) != digest(before), name
-
-
 def test_nan_is_nothing_measured(tmp_path: Path) -> None:
     class Blind(Brightness):
         def measure(self, cases: Any, pictures: Any, edited: Any) -> list[Measures]:
@@ -475,50 +281,3 @@ def test_batches_are_of_one_size_and_always_the_same() -> None:
         ["6"],
         ["1", "3", "5"],
     ]
-
-
-KILLED = """
-import os, random, signal, sys, time
-from pathlib import Path
-import torch
-from benchmarks.harness import Harness
-from tests.benchmarks.test_harness import WHAT, Brightness, Editor, FakePrior
-
-torch.set_num_threads(1)
-output, rng, killed = Path(sys.argv[1]), random.Random(0), 0
-
-def start(folder):
-    child = os.fork()
-    if not child:
-        Harness(Brightness(24), folder, 3).run(Editor(), WHAT, FakePrior(), 0)
-        os._exit(0)
-    return child
-
-began = time.perf_counter()
-assert os.waitpid(start(output.with_name("timed")), 0)[1] == 0
-life = (time.perf_counter() - began) / 20  # so the work takes many lives on any machine
-while True:
-    child = start(output)
-    time.sleep(rng.uniform(0.0, life * (1 + 0.1 * killed)))  # in the end a run comes through
-    os.kill(child, signal.SIGKILL)
-    status = os.waitpid(child, 0)[1]
-    if status == 0:
-        break
-    assert os.WIFSIGNALED(status), "it ended by itself, badly"
-    killed += 1
-print(killed)
-"""
-
-
-def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    words = [sys.executable, "-c", KILLED, str(tmp_path / "killed")]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 10, "killed too seldom to mean anything"
-    run(tmp_path / "whole", Editor(), Brightness(24))
-    assert measured(tmp_path / "killed") == measured(tmp_path / "whole")
-    rows = list(read_rows(tmp_path / "killed"))
-    kept = {row["key"] for row in rows}
-    assert len(kept) == 72 and kept == {row["key"] for row in read_rows(tmp_path / "whole")}
-    pictures = (tmp_path / "killed" / "pictures").glob("*/[!.]*.png")
-    assert {path.stem for path in pictures} == {row["picture"] for row in rows}

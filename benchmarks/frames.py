@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.rows import Asked
+from benchmarks.rows import Asked, digest
 
 COST = ("forward", "backward")
 KEYS = ("suite", "group", "case", "method", "label", "seed", "status")
@@ -48,6 +48,7 @@ def frame(rows: Sequence[Mapping[str, Any]], asked: Sequence[Asked] | None = Non
                 "source_prompt": row["prompts"][0],
                 "target_prompt": row["prompts"][1],
                 "reason": row.get("reason", ""),
+                "edit": digest({**row["edit"], "seed": 0}),
                 "key": row["key"],
                 "picture": row.get("picture", row["key"]),  # older rows: one name for both
             }

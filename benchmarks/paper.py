@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.analysis import ALL, analysis
 from benchmarks.metrics import COLUMNS
-from benchmarks.show import read_run
+from benchmarks.show import read_runs
 from benchmarks.suites.base import REFERENCES
 from benchmarks.tables import markdown
 from editing.errors import UserError
@@ -53,7 +53,7 @@ def compared(run: Path) -> str:
     Raises:
         UserError: the run has no rows of the suite.
     """
-    data = read_run(run)
+    data = read_runs([run])
     data = data[data.suite == SUITE]
     if data.empty:
         raise UserError(f"{run} has no rows of suite={SUITE}.")

@@ -8,6 +8,7 @@ What a network costs does not depend on what its weights are. It draws nothing.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -100,13 +101,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the weights (default: 0)")
     arguments = parser.parse_args(argv)
     if arguments.folder.exists():
-        print(f"Error: {str(arguments.folder)!r} exists: name a new folder.")
+        print(f"Error: {str(arguments.folder)!r} exists: name a new folder.", file=sys.stderr)
         return 2
     torch.manual_seed(arguments.seed)
     try:
         random_sd15(arguments.folder)
     except OSError as error:
-        print(f"Error: {str(arguments.folder)!r} cannot be written: {reason(error)}.")
+        why = f"{str(arguments.folder)!r} cannot be written: {reason(error)}."
+        print(f"Error: {why}", file=sys.stderr)
         return 2
     print(f"prior={arguments.folder} is of Stable Diffusion 1.5's size and draws nothing.")
     return 0

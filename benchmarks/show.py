@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 
 from benchmarks.analysis import metrics_of
-from benchmarks.frames import KEYS, frame
+from benchmarks.frames import KEYS, frame, of_asked
 from benchmarks.rows import read_asked, read_rows
 from benchmarks.suites.base import REFERENCES
 from benchmarks.tables import check_metrics, print_tables, write_tables
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         data = chosen(read_runs(args.runs), args.labels, check_metrics(args.metrics))
         data = common(data) if args.common else data
+        if not (data.status == "done").any():
+            raise UserError("There is nothing to show: no case is finished by all of them.")
         if args.save:
             save(data, args.save)
             print(f"{args.save}: {len(data)} rows of {data.label.nunique()} methods")
@@ -60,32 +63,48 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def read_runs(runs: Sequence[Path]) -> pd.DataFrame:
-    """The rows of runs together; of an edit that several have, that of the last.
+    """The rows of runs together; of an edit that several have, the latest.
 
     Raises:
-        UserError: one of them has no rows.
+        UserError: one of them has no rows, or two call different edits the same.
     """
-    found = pd.concat([read_run(run) for run in runs], ignore_index=True)
-    return found.drop_duplicates(SAME, keep="last", ignore_index=True)
+    folders = [run for run in runs if run.is_dir()]
+    rows = [row for folder in folders for row in read_folder(folder)]
+    parts = [frame(rows)] if folders else []  # together, so that labels tell them apart
+    parts += [read_file(run) for run in runs if not run.is_dir()]
+    data = pd.concat(parts, ignore_index=True)
+    data = data.drop_duplicates([*SAME, "edit"], keep="last", ignore_index=True)
+    several = data[~data.label.isin(REFERENCES)].groupby("label").edit.nunique()
+    if (mixed := several[several > 1].index).any():
+        raise UserError(f"{mixed[0]!r} is not the same in all of these runs: show them apart.")
+    return data
 
 
-def read_run(run: Path) -> pd.DataFrame:
-    """The rows of a folder, of what was asked for last; or those of a file.
+def read_folder(run: Path) -> list[dict[str, Any]]:
+    """The rows of a folder, of what was asked for last.
 
     Raises:
         UserError: it has none.
     """
-    if run.is_dir():
-        data = frame(list(read_rows(run)), read_asked(run))
-        if data.empty:
-            raise UserError(f"{run} has no rows: give a folder that benchmarks.run wrote.")
-        return data
+    rows, asked = list(read_rows(run)), read_asked(run)
+    rows = rows if asked is None else of_asked(rows, asked)
+    if not rows:
+        raise UserError(f"{run} has no rows: give a folder that benchmarks.run wrote.")
+    return rows
+
+
+def read_file(run: Path) -> pd.DataFrame:
+    """The rows of a file that :func:`save` wrote.
+
+    Raises:
+        UserError: it has none.
+    """
     try:
         data = pd.read_parquet(run)
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
         why = reason(error) if isinstance(error, OSError) else "it is no file of rows"
         raise UserError(f"{run} cannot be read: {why}.") from error
-    if missing := sorted({*KEYS, "cluster"} - {*data.columns}):
+    if missing := sorted({*KEYS, "cluster", "edit"} - {*data.columns}):
         raise UserError(f"{run} is no file of rows: it has no column {missing[0]!r}.")
     return data.assign(key=data.get("key", ""), picture=data.get("picture", ""))
 

@@ -18,6 +18,7 @@ from editing.images import reason
 from editing.jobs import Job, split_targets
 from editing.paths import expanded
 
+GENERATOR = "generator"  # the tensor that holds the state of the picture's random numbers
 HEADER = "inversion"  # the entry of a file's metadata that holds its `Header`
 SUFFIX = ".safetensors"
 FOLDER = "inversion"  # of the run's folder, if it is of several pictures
@@ -79,9 +80,13 @@ def read_header(path: Path) -> Header:
     try:
         with safe_open(path, "np") as file:
             metadata: Mapping[str, str] = file.metadata() or {}
+            names = set(file.keys())
         said = json.loads(metadata[HEADER])
         width, height = said.pop("size")
-        return Header(size=(int(width), int(height)), **said)
+        header = Header(size=(int(width), int(height)), **said)
+        if GENERATOR not in names or not isinstance(header.options, dict):
+            raise KeyError(GENERATOR)
+        return header
     except OSError as error:
         raise UserError(f"{str(path)!r} cannot be read: {reason(error)}.") from error
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
@@ -91,7 +96,7 @@ def read_header(path: Path) -> Header:
 
 
 def find_inversions(name: str) -> list[Known]:
-    """The inversions that `inversion=` names: a file, or all of a run's folder.
+    """The inversions that `inversion=` names: a file, or those of a run's folder.
 
     Raises:
         UserError: if there are none.
@@ -99,12 +104,22 @@ def find_inversions(name: str) -> list[Known]:
     path = expanded(name)
     paths = [path]
     if path.is_dir():
-        paths = sorted([*path.glob(f"*{SUFFIX}"), *path.glob(f"{FOLDER}/*{SUFFIX}")])
+        paths = _listed(path)
         if not paths:
             raise UserError(f"inversion={name} holds none: task=invert makes them.")
     elif not path.exists():
         raise UserError(f"inversion={name} does not exist: task=invert makes inversions.")
     return [Known(each, read_header(each)) for each in paths]
+
+
+def _listed(folder: Path) -> list[Path]:
+    """The inversions that a run's `result.json` lists; all that are there, if there is none."""
+    try:
+        pictures = json.loads((folder / "result.json").read_text(encoding="utf-8"))["pictures"]
+        listed = [folder / picture["inversion"] for picture in pictures if "inversion" in picture]
+        return [path for path in listed if path.is_file()]
+    except (OSError, ValueError, KeyError, TypeError):
+        return sorted([*folder.glob(f"*{SUFFIX}"), *folder.glob(f"{FOLDER}/*{SUFFIX}")])
 
 
 def common_options(known: list[Known], method: str) -> dict[str, Any]:

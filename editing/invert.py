@@ -15,7 +15,7 @@ from editing import results
 from editing.callbacks import Progress
 from editing.checkpoint import Checkpoint
 from editing.editor import Edit
-from editing.errors import UserError
+from editing.errors import NonFiniteError, UserError
 from editing.images import enlarged, side_by_side, to_image
 from editing.inversions import Header, Known, file_digest, read_header
 from editing.jobs import find_jobs
@@ -26,6 +26,7 @@ from editing.settings import Settings
 from editing.stored import CheckpointStore, read_inversions, to_file
 from editing.trajectory import TrajectoryEditor
 from samplers.random import make_generators
+from samplers.trajectory import Inversion
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -59,14 +60,19 @@ class InvertSession(Session):
 
     @staticmethod
     def check_unfinished(folder: Path, settings: Settings) -> None:
-        begun = (folder / CHECKPOINT).exists()
-        if begun and not (settings.resume or settings.overwrite):
+        if settings.overwrite:
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+        elif settings.resume:
+            if not may_go_on(results.read_record(folder)):
+                raise UserError(
+                    f"output={str(folder)!r} holds a result that is finished, or no inversion: "
+                    "name another folder, or add overwrite=true."
+                )
+        elif (folder / CHECKPOINT).exists():
             raise UserError(
                 f"output={str(folder)!r} holds an unfinished run: add resume=true to go on with "
                 "it, or overwrite=true to start again."
             )
-        if begun and not settings.resume:
-            (folder / CHECKPOINT).unlink()
 
     def edit_batch(self, batch: list[Picture]) -> None:
         """Invert pictures of one size, and write what came of it."""
@@ -74,15 +80,26 @@ class InvertSession(Session):
         files = [self.folder / picture.files["inversion"] for picture in batch]
         headers = [self.header(picture) for picture in batch]
         checkpoint = self.checkpoint(headers)
-        pairs = zip(files, headers, strict=True)
-        if not all(self.is_there(path, header) for path, header in pairs):
+        pairs = list(zip(files, headers, strict=True))
+        there = [self.is_there(path, header) for path, header in pairs]
+        if all(there):
+            for picture in batch:
+                self.note(picture)
+        else:
             self.invert(batch, images, headers, checkpoint)
         checkpoint.discard()
-        known = [Known(path, header) for path, header in zip(files, headers, strict=True)]
+        known, broken = [Known(path, header) for path, header in pairs], None
         with self.timed("sample"), torch.no_grad():
-            edit = self.sample(known, images)
+            try:
+                edit = self.sample(known, images)
+            except NonFiniteError as error:  # the others are none the worse for it
+                if error.last_good is None:
+                    raise
+                edit, broken = error.last_good, error
             own = self.prior.decode(self.prior.encode(images.to(self.prior.device))).float().cpu()
         self.keep_inversions(batch, images, edit, own)
+        if broken:
+            raise broken
 
     def header(self, picture: Picture) -> Header:
         """What stands in the file of a picture's inversion."""
@@ -100,8 +117,19 @@ class InvertSession(Session):
         )
 
     def is_there(self, path: Path, header: Header) -> bool:
-        """Whether an interrupted run, which is gone on with, has made a file."""
-        return self.settings.resume and path.exists() and read_header(path) == header
+        """Whether an interrupted run, which is gone on with, has made a file.
+
+        Raises:
+            UserError: if what it has made is something else.
+        """
+        if self.settings.overwrite or not self.settings.resume or not path.exists():
+            return False
+        if read_header(path) != header:
+            raise UserError(
+                f"{str(path)!r} is the inversion of another picture or with other settings: give "
+                "the same ones to go on, or add overwrite=true to start again."
+            )
+        return True
 
     def checkpoint(self, headers: list[Header]) -> Checkpoint:
         """Where the inversion of a batch is kept while it goes on."""
@@ -132,9 +160,30 @@ class InvertSession(Session):
         with self.timed("write"):
             if self.settings.overwrite and not self.finished:
                 results.clear(self.folder)
+            bad = not_finite(inversion)
             for row, (picture, header) in enumerate(zip(batch, headers, strict=True)):
-                data = to_file(inversion, row, generators[row], header)
-                write_file(self.folder / picture.files["inversion"], data)
+                if row not in bad:
+                    data = to_file(inversion, row, generators[row], header)
+                    write_file(self.folder / picture.files["inversion"], data)
+                    self.note(picture)
+        if bad:
+            checkpoint.discard()
+            name = str(self.prior.dtype).removeprefix("torch.")
+            raise NonFiniteError(
+                f"The inversion of {batch[bad[0]].path.name} is not finite (network in {name}): "
+                "try dtype=fp32."
+            )
+
+    def note(self, picture: Picture) -> None:
+        """Record that the inversion of a picture is there."""
+        self.finished[picture.index] = {
+            "source": str(picture.path),
+            "source_size": list(picture.original),
+            "edited_size": list(picture.size),
+            "source_prompt": picture.prompt,
+            "caption": picture.caption.full if picture.caption else None,
+            "inversion": picture.files["inversion"],
+        }
 
     def sample(self, known: list[Known], images: Float[Tensor, "B 3 H W"]) -> Edit:
         """The pictures again, from their inversions and with their own prompts."""
@@ -158,6 +207,8 @@ class InvertSession(Session):
         self.forward += edit.evaluations.forward
         found = similarities(edit.images, images), similarities(own, images)
         for row, picture in enumerate(batch):
+            if edit.stopped[row] is not None:
+                continue
             text = results.edit_text(self.settings.method, picture.prompt, picture.prompt)
             again, shown = to_image(edit.images[row]), [to_image(images[row])]
             both = side_by_side([enlarged(each) for each in (*shown, again)])
@@ -170,17 +221,12 @@ class InvertSession(Session):
                 f"the autoencoder alone has {own_psnr} dB, {own_ssim}",
                 flush=True,
             )
-            self.finished[picture.index] = {
-                "source": str(picture.path),
-                "source_size": list(picture.original),
-                "edited_size": list(picture.size),
-                "source_prompt": picture.prompt,
-                "caption": picture.caption.full if picture.caption else None,
+            self.finished[picture.index] |= {
                 "psnr": psnr_,
                 "ssim": ssim,
                 "autoencoder_psnr": own_psnr,
                 "autoencoder_ssim": own_ssim,
-                **picture.files,
+                **{kind: picture.files[kind] for kind in ("reconstructed", "side_by_side")},
             }
 
     def interrupted(self, count: int) -> str:
@@ -189,9 +235,24 @@ class InvertSession(Session):
         if not self.finished and not begun:
             return "Interrupted; nothing of this run can be gone on with."
         return (
-            f"Interrupted; {len(self.finished)} of {count} are finished. The same command with "
+            f"Interrupted; {len(self.finished)} of {count} are inverted. The same command with "
             f"output={self.folder} resume=true goes on from here."
         )
+
+
+def may_go_on(record: dict[str, Any] | None) -> bool:
+    """Whether a run that left this `result.json`, or none, inverts and is not finished."""
+    if record is None:
+        return True
+    pictures = record.get("pictures") or []
+    return record.get("status") != "finished" and all("inversion" in each for each in pictures)
+
+
+def not_finite(inversion: Inversion) -> list[int]:
+    """Rows that have numbers which are not finite."""
+    tensors = [each for each in inversion.tensors.values() if each.is_floating_point()]
+    good = torch.stack([each.isfinite().flatten(1).all(1) for each in tensors]).all(0)
+    return (~good).nonzero().flatten().tolist()
 
 
 def similarities(

@@ -163,6 +163,15 @@ def clear(folder: Path) -> None:
                     file.parent.rmdir()
 
 
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """What `result.json` says; None if there is none, or it is not ours."""
+    try:
+        record = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
 def write(path: Path, data: bytes) -> None:
     """Write a file so that it is there whole or not at all, making its folder if need be.
 

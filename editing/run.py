@@ -74,8 +74,11 @@ def run(cfg: DictConfig, words: Sequence[str]) -> None:
         given=[word.lstrip("+~").partition("=")[0] for word in overrides],
     )
     if hydra.mode == RunMode.MULTIRUN:
-        if settings.overwrite:
-            raise UserError("overwrite=true cannot be used with -m: every job has a new folder.")
+        for option in ("overwrite", "resume"):
+            if getattr(settings, option):
+                raise UserError(
+                    f"{option}=true cannot be used with -m: every job has a new folder."
+                )
         settings = replace(settings, parent=settings.output or settings.parent, output=None)
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)

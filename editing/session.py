@@ -111,6 +111,7 @@ def run_session(
         prior = load_model(settings)
         size = fitting_size(settings.size, prior)
         known = known or [None] * len(jobs)
+        check_apart(known, folder)
         sizes = [
             begun.header.size if begun else fitted_size(*original, size, prior.size_multiple)
             for original, begun in zip(originals, known, strict=True)
@@ -128,8 +129,21 @@ def run_session(
             raise KeyboardInterrupt(session.interrupted(len(pictures))) from None
         finally:
             if session.finished:
+                shorter = {min(picture.size) for picture in pictures if picture.known}
+                size = shorter.pop() if len(shorter) == 1 else size
                 session.write_records(config | effective(settings, config, size), command)
     session.print_summary()
+
+
+def check_apart(known: Sequence[Known | None], folder: Path) -> None:
+    """Refuses to write where inversions are that edits begin with.
+
+    Raises:
+        UserError: naming the folder.
+    """
+    inside = folder.resolve()
+    if any(begun and inside in begun.path.resolve().parents for begun in known):
+        raise UserError(f"output={str(folder)!r} holds the inversion: choose another folder.")
 
 
 @contextmanager
@@ -309,7 +323,8 @@ class Session:
             if self.prior.prompt_was_truncated(prompt):
                 self.warn("The source prompt is longer than the model reads; its end is ignored.")
         for prompt, target in dict.fromkeys((p.prompt, p.job.target) for p in batch):
-            if prompt.strip().casefold() == target.strip().casefold():
+            same = prompt.strip().casefold() == target.strip().casefold()
+            if same and self.settings.task == "edit":
                 self.warn(f"Source and target are both {prompt!r}, so there is little to change.")
 
     def run_editor(

@@ -157,6 +157,8 @@ def read_settings(cfg: DictConfig, method: str, prior: str, given: Collection[st
         target = utf8("target", needed("target", cfg.target, TARGET))
     elif extra := [key for key in ("src", "target", "source") if cfg[key] is not None]:
         raise UserError(f"jobs={jobs} brings its own {extra[0]}: leave {extra[0]}= out.")
+    if flag("resume", cfg.resume) and _given(cfg.output) is None:
+        raise UserError("resume=true needs the folder of the interrupted run: give output=.")
     stopping = early_stop(_mapping(cfg.early_stop))
     check_without(cfg, given)
     if stopping and flag("reverse", cfg.reverse):

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from editing.checkpoint import Checkpoint
 from editing.errors import UserError
-from editing.inversions import Header, Known
+from editing.inversions import GENERATOR, Header, Known
 from samplers.trajectory import Inversion
 
 SECONDS = 10.0  # between two savings of an inversion in progress
-GENERATOR = "generator"  # the tensor that holds the state of the picture's random numbers
 
 
 def to_file(inversion: Inversion, row: int, generator: torch.Generator, header: Header) -> bytes:

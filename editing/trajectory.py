@@ -92,6 +92,7 @@ class TrajectoryEditor:
                 inversion = self.inversion
                 if inversion is None:
                     inversion = self.method.invert(z, prompts.source, generators, watch)
+                watch.begin_sampling()  # with the random numbers that an inversion leaves
                 z_edit = self.method.sample(inversion, prompts, generators, watch)
             except PromptError as unfit:
                 raise UserError(f"The prompts do not fit the method: {unfit}.") from unfit
@@ -123,7 +124,8 @@ class _Watch:
     mask: Float[Tensor, "B 1 H W"] | None
     records: list[dict[str, Any]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
+    def begin_sampling(self) -> None:
+        """Draw the noise of what is kept."""
         if self.mask is not None:
             inside = area(self.mask, self.source)
             assert inside is not None  # latents of pictures have its four dimensions

@@ -106,6 +106,11 @@ class Scene:
         return dataclasses.replace(self, **changes)
 
 
+def dyes(species: str) -> list[str]:
+    """The coats that are not a species' own."""
+    return [coat for coat in COATS[1:] if coat != OWN_COAT.get(species)]
+
+
 def sample_scene(seed: int, **fixed: Any) -> Scene:
     """The scene of a seed.
 
@@ -115,10 +120,9 @@ def sample_scene(seed: int, **fixed: Any) -> Scene:
     side = rng.choice((-1, 1))
     heading = rng.uniform(-12, 52)
     species = rng.choice(SPECIES)
-    dyes = [coat for coat in COATS[1:] if coat != OWN_COAT.get(species)]
     scene = Scene(
         species=species,
-        coat="natural" if rng.random() < 0.5 else rng.choice(dyes),
+        coat="natural" if rng.random() < 0.5 else rng.choice(dyes(species)),
         place=rng.choice(PLACES),
         prop="none" if rng.random() < 0.35 else rng.choice(PROPS[1:]),
         worn="none" if rng.random() < 0.45 else rng.choice(WORN[1:]),

@@ -66,8 +66,11 @@ def study(
         command: what was typed.
 
     Raises:
-        UserError: the method or the prior does not take one of the values.
+        UserError: no axis is a setting of the method, or it or the prior does not take one of
+            the values.
     """
+    if not moved:
+        raise UserError(f"method={settings.method} has none of the axes of suite={name}.")
     folder = output / EDITS
     editors = {place: make_editor(each, prior) for place, (each, _) in moved.items()}
     for suite in {id(suite): suite for _, suite in moved.values()}.values():

@@ -10,7 +10,7 @@ inverter can do better than.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.menagerie.captions import caption, reworded
-from benchmarks.menagerie.scene import COATS, Scene, sample_scene
+from benchmarks.menagerie.scene import TRAIN_SEEDS, Scene, dyes, sample_scene
 from benchmarks.metrics.lpips import menagerie_distance
 from benchmarks.metrics.psnr import psnr, ssim
 from benchmarks.suites.axes import Moved, check_axes, study, varied
@@ -35,13 +35,13 @@ METRICS = ("psnr", "ssim", "source_distance")
 
 def _other_coat(scene: Scene) -> str:
     """The caption, with an adjective that is not true."""
-    dyes = [coat for coat in COATS[1:] if coat != scene.coat]
-    return caption(scene.replace(coat=dyes[scene.texture % len(dyes)]))
+    others = [coat for coat in dyes(scene.species) if coat != scene.coat]
+    return caption(scene.replace(coat=others[scene.texture % len(others)]))
 
 
 def _other_scene(scene: Scene) -> str:
     """The caption of another scene."""
-    return caption(sample_scene(10**9 + scene.texture))
+    return caption(sample_scene(TRAIN_SEEDS[scene.texture % len(TRAIN_SEEDS)]))
 
 
 PROMPTS: dict[str, Callable[[Scene], str]] = {
@@ -136,12 +136,13 @@ class Inversion:
 
     def __post_init__(self) -> None:
         check_axes(self.axes, self.beside)
+        for axis, others in self.beside.items():
+            if own := [name for name in others if name in OWN]:
+                raise UserError(f"suite.beside.{axis}.{own[0]}: {own[0]} can only be an axis.")
+        plain = Reconstructions(self.cases, self.split, self.size)
         self.suites = {
-            (axis, value): Reconstructions(
-                self.cases, self.split, self.size, **({axis: value} if axis in OWN else {})
-            )
+            axis: [replace(plain, **{axis: value}) if axis in OWN else plain for value in values]
             for axis, values in self.axes.items()
-            for value in values
         }
 
     def study(self, settings: Settings, prior: Any, output: Path, command: str = "") -> None:
@@ -157,7 +158,8 @@ class Inversion:
             )
         moved: Moved = {
             (axis, str(value)): (changed, suite)
-            for (axis, value), suite in self.suites.items()
+            for axis, values in self.axes.items()
+            for value, suite in zip(values, self.suites[axis], strict=True)
             if (changed := varied(settings, self._changes(axis, value)))
         }
         options = {"cases": self.cases, "split": self.split, "size": self.size}

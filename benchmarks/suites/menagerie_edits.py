@@ -12,12 +12,11 @@ from benchmarks.menagerie.classifier import (
     labels,
 )
 from benchmarks.menagerie.scene import (
-    COATS,
     COLORS,
-    OWN_COAT,
     PLACES,
     SPECIES,
     Scene,
+    dyes,
     sample_scene,
 )
 from benchmarks.metrics.psnr import psnr
@@ -39,8 +38,8 @@ def _species(scene: Scene, turn: int) -> Turn:
 
 
 def _coat(scene: Scene, turn: int) -> Turn:
-    dyes = [coat for coat in COATS[1:] if coat != OWN_COAT.get(scene.species)]
-    coat = dyes[turn % len(dyes)]
+    coats = dyes(scene.species)
+    coat = coats[turn % len(coats)]
     article = "an" if coat[0] in "aeiou" else "a"
     prompts = f"a {scene.species}", f"{article} {coat} {scene.species}"
     return scene, scene.replace(coat=coat), prompts

@@ -13,7 +13,6 @@ from typing import Any
 
 from benchmarks.suites.axes import check_axes, study, varied
 from benchmarks.suites.cat_to_others import CatToOthers
-from editing.errors import UserError
 from editing.settings import Settings
 
 PLOTTED = ("target_species", "background_psnr", "exact_psnr")
@@ -55,8 +54,5 @@ class Robustness:
             for value in values
             if (changed := varied(settings, {**self.beside.get(axis, {}), axis: value}))
         }
-        if not moved:
-            axes = ", ".join(self.axes)
-            raise UserError(f"method={settings.method} has none of the axes {axes}.")
         options = {"cases": self.cases, "split": self.split, "size": self.size}
         study("robustness", moved, options, PLOTTED, settings, prior, output, command)

@@ -41,11 +41,13 @@ class LatentPrior(Prior):
         largest: the most that each may be, pixels; None if there is no such limit.
         latent_channels: C.
         self_attention: modules whose outputs describe what is where in a picture.
+        graphed: whether the network is a CUDA graph, whose outputs share one place in memory.
     """
 
     parts: tuple[str, ...] = ()  # folders of weights that the model's hash covers
     self_attention: list[Any]
     largest: int | None = None
+    graphed = False
 
     def __init__(
         self,
@@ -100,7 +102,9 @@ class LatentPrior(Prior):
                 tensor, known = record_backward(self, tensor), True
             tensors[name] = tensor.to(self.dtype)
         with backward_kernel(self.network, self.device):
-            return self.run_network(z_t, t.to(self.device), tensors).float()
+            output = self.run_network(z_t, t.to(self.device), tensors)
+        # a CUDA graph writes every output to the same place: what is kept has to be a copy
+        return output.clone().float() if self.graphed else output.float()
 
     @abstractmethod
     def run_network(

@@ -54,7 +54,8 @@ def tune(prior: LatentPrior, tuning: Tuning, device: torch.device) -> None:
         offload(prior, device)
     if tuning.compile:
         mode = "default" if tuning.compile is True else tuning.compile
-        network.compile(mode=mode, dynamic=False if mode in GRAPHS else None)
+        prior.graphed = mode in GRAPHS
+        network.compile(mode=mode, dynamic=False if prior.graphed else None)
 
 
 def offload(prior: LatentPrior, device: torch.device) -> None:

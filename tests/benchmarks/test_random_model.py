@@ -31,4 +31,4 @@ def test_it_loads_and_gives_gradients(tmp_path: Path) -> None:
 
 def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
-    assert "exists: name a new folder" in capsys.readouterr().out
+    assert "exists: name a new folder" in capsys.readouterr().err

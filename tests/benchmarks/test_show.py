@@ -44,9 +44,9 @@ def test_some_methods_and_metrics(run: Path, capsys: pytest.CaptureFixture[str])
     assert "PSNR to exact" in text and "target species" not in text
 
 
-def test_of_an_edit_in_several_runs_the_last_counts(run: Path, tmp_path: Path) -> None:
+def test_of_an_edit_in_several_runs_the_latest_counts(run: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    write_row(other, "again", row("dds", 0, 50.0) | {"key": "again"})
+    write_row(other, "again", row("dds", 0, 50.0) | {"key": "again", "time": 1.0})
     data = read_runs([run, other])
     (value,) = data[(data.label == "dds") & (data.case == "case-0") & (data.seed == 0)].exact_psnr
     assert value == 50.0 and len(data) == 120
@@ -63,6 +63,19 @@ def test_cases_that_all_methods_have(
     assert counts[2:7] == ["5"] * 5
 
 
+def test_different_edits_are_never_called_the_same(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, path = tmp_path / "other", tmp_path / "rows.parquet"
+    for case in range(20):
+        write_row(other, f"{case}", row("dds", case, 1.0, guidance=99))
+    text = said(capsys, run, other)
+    assert "| dds guidance=99 " in text, "labels of folders are made together"
+    said(capsys, run, "--save", path)
+    assert main([str(path), str(other)]) == 2
+    assert "'dds' is not the same in all of these runs" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -73,6 +86,7 @@ def test_cases_that_all_methods_have(
         (["run", "--labels", "idss"], "no rows of 'idss': there are dds, ids"),
         (["run", "--metrics", "psrn"], "no metric 'psrn'"),
         (["run", "--save", "run"], "Cannot write to run"),
+        (["run", "apart", "--common"], "nothing to show"),
     ],
 )
 def test_what_cannot_be_shown_is_said(
@@ -85,6 +99,7 @@ def test_what_cannot_be_shown_is_said(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
+    write_row(Path("apart"), "1", row("cds", 50, 1.0))
     Path("text.parquet").write_text("no parquet")
     pd.DataFrame({"a": [1]}).to_parquet("other.parquet")
     assert main(words) == 2

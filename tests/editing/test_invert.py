@@ -1,6 +1,7 @@
 """Inversions that are kept: the same edits as without, going on after Ctrl-C, and bad input."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from editing import stored
 from editing.inversions import HEADER, read_header
+from samplers.ddib import DDIB
 from samplers.null_text import NullText
+from samplers.trajectory import Inversion
 from tests.editing.conftest import noise_picture, result_of
 
 METHODS = ("cyclediffusion", "ddib", "edict", "flowedit", "latent_top", "null_text", "sdedit")
@@ -114,13 +117,13 @@ def test_what_was_interrupted_goes_on_to_the_same_result(
     with monkeypatch.context() as patch:
         patch.setattr(NullText, "fit", breaks_off)
         stopped = inverted(*words, "output=again")
-    assert stopped.code == 130 and "1 of 2 are finished" in stopped.err, stopped.err
+    assert stopped.code == 130 and "1 of 2 are inverted" in stopped.err, stopped.err
     assert result_of(tmp_path / "again")["status"] == "interrupted"
     first = (tmp_path / "again/inversion/1.safetensors").stat().st_mtime_ns
     refused = inverted(*words, "output=again")
     assert refused.code == 2 and "already holds a result" in refused.err
     other = inverted(*words, "output=again", "resume=true", "seed=7")
-    assert other.code == 2 and "with other settings" in other.err
+    assert other.code == 2 and "or with other settings" in other.err
     calls[0] = -100
     assert inverted(*words, "output=again", "resume=true").code == 0
     assert not (tmp_path / "again/checkpoint.pt").exists()
@@ -191,3 +194,112 @@ def test_another_picture_or_model_is_refused(
     (tmp_path / "cat.png").unlink()
     found = edit(*words, without=INVERTED)
     assert found.code == 2 and "no longer at" in found.err
+
+
+def test_what_is_finished_is_never_gone_on_with(
+    edit: Callable[..., Any], inverted: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert inverted("method=ddib").code == 0
+    assert edit("method=ddib", "output=whole").code == 0
+    noise_picture(48, 32).save(tmp_path / "dog.png")
+    for output, src in (("inv", "dog.png"), ("inv", "cat.png"), ("whole", "cat.png")):
+        before = {path: path.read_bytes() for path in (tmp_path / output).iterdir()}
+        found = inverted("method=ddib", f"output={output}", f"src={src}", "resume=true")
+        assert found.code == 2 and "that is finished, or no inversion" in found.err
+        assert {path: path.read_bytes() for path in (tmp_path / output).iterdir()} == before
+    (tmp_path / "inv/result.json").unlink()  # as after kill -9
+    found = inverted("method=ddib", "src=dog.png", "resume=true")
+    assert found.code == 2 and "of another picture or with other settings" in found.err
+    assert inverted("method=ddib", "src=dog.png", "resume=true", "overwrite=true").code == 0
+    assert read_header(tmp_path / "inv/inversion.safetensors").source.endswith("dog.png")
+    found = edit("task=invert", "method=ddib", "resume=true", without=NO_TARGET)
+    assert found.code == 2 and "give output=" in found.err
+
+
+def test_an_edit_does_not_go_where_its_inversion_is(
+    edit: Callable[..., Any], inverted: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert inverted("method=ddib", "size=16").code == 0
+    words = ("method=ddib", "inversion=inv", "overwrite=true", "batch_size=1")
+    found = edit(*words, "output=inv", "target=[a pig, a cow]", without=INVERTED)
+    assert found.code == 2 and "holds the inversion" in found.err
+    assert (tmp_path / "inv/inversion.safetensors").exists()
+    assert edit(*words, "output=inv/pig", without=INVERTED).code == 0
+    assert "\nsize: 16\n" in (tmp_path / "inv/pig/config.yaml").read_text()
+
+
+def test_what_comes_after_an_inversion_may_fail(
+    inverted: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The inversion is kept and noted; of several pictures, those that are well."""
+    (tmp_path / "in").mkdir()
+    for seed in (1, 2):
+        noise_picture(32, 32, seed).save(tmp_path / f"in/{seed}.png")
+    sample = DDIB.sample
+
+    def interrupted(self: DDIB, *args: Any) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    def spoilt(self: DDIB, *args: Any) -> torch.Tensor:
+        z = sample(self, *args)
+        z[1] = torch.nan
+        return z
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DDIB, "sample", interrupted)
+        stopped = inverted("method=ddib", "src=in", "output=a")
+    assert stopped.code == 130 and "2 of 2 are inverted" in stopped.err
+    assert [set(p) >= {"psnr"} for p in result_of(tmp_path / "a")["pictures"]] == [False] * 2
+    assert inverted("method=ddib", "src=in", "output=a", "resume=true").code == 0
+    assert all("psnr" in picture for picture in result_of(tmp_path / "a")["pictures"])
+    with monkeypatch.context() as patch:
+        patch.setattr(DDIB, "sample", spoilt)
+        broken = inverted("method=ddib", "src=in", "output=b")
+    assert broken.code == 2 and "not finite" in broken.err
+    pictures = result_of(tmp_path / "b")["pictures"]
+    assert [{"inversion", "psnr"} <= set(picture) for picture in pictures] == [True, False]
+    assert (tmp_path / "b/reconstructed/1.png").exists()
+
+
+def test_an_inversion_that_is_not_finite_is_not_kept(
+    inverted: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    for seed in (1, 2):
+        noise_picture(32, 32, seed).save(tmp_path / f"in/{seed}.png")
+    invert = DDIB.invert
+
+    def spoilt(self: DDIB, *args: Any) -> Inversion:
+        found = invert(self, *args)
+        found["noise"][0, 0, 0, 0] = torch.inf
+        return found
+
+    monkeypatch.setattr(DDIB, "invert", spoilt)
+    found = inverted("method=ddib", "src=in")
+    assert found.code == 2 and "The inversion of 1.png is not finite" in found.err
+    assert [path.name for path in (tmp_path / "inv/inversion").iterdir()] == ["2.safetensors"]
+
+
+def test_of_a_folder_what_its_result_lists_counts(
+    edit: Callable[..., Any], inverted: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert inverted("method=ddib").code == 0
+    left = tmp_path / "inv/inversion/cat.safetensors"  # by a run that was killed
+    left.parent.mkdir()
+    shutil.copy(tmp_path / "inv/inversion.safetensors", left)
+    assert edit("method=ddib", "inversion=inv", "output=out", without=INVERTED).code == 0
+    assert len(result_of(tmp_path / "out")["pictures"]) == 1
+
+
+def test_with_a_mask_the_edit_is_the_same_too(
+    edit: Callable[..., Any], inverted: Callable[..., Any], tmp_path: Path
+) -> None:
+    mask = Image.new("L", (48, 32))
+    mask.paste(255, (0, 0, 24, 32))
+    mask.save(tmp_path / "mask.png")
+    assert inverted("method=cyclediffusion").code == 0
+    words = ("method=cyclediffusion", "mask=mask.png")
+    assert edit(*words, "inversion=inv", "output=begun", without=INVERTED).code == 0
+    assert edit(*words, "output=whole").code == 0
+    a, b = (Image.open(tmp_path / name / "edited.png") for name in ("begun", "whole"))
+    assert a.tobytes() == b.tobytes()

@@ -13,6 +13,7 @@ from benchmarks.suites.base import Study
 from benchmarks.suites.textbook import TEXTBOOK, Step, is_textbook
 from editing.distillers import CDS, DDS, IDS, PDS
 from editing.edit import DistillationEditor
+from editing.errors import UserError
 from samplers.noise import FixedPointNoise
 from samplers.random import make_generators
 from tests.benchmarks.suites.conftest import settings_of
@@ -94,6 +95,8 @@ def test_of_a_sampler_a_whole_edit_is_measured(
         assert (row["forward"], row["backward"]) == (3 + 2 * 3, 0), "there, and back with guidance"
         assert row["images_per_minute"] == pytest.approx(60_000 / row["milliseconds"])
         assert row["floor"] > 0 and row["textbook"] == 0
+    with pytest.raises(UserError, match="size=66 does not fit"):
+        speed.Speed((1,), size=66).study(settings_of("method=ddib"), tiny_prior, tmp_path)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert len({len(line) for line in lines}) == 1, "columns line up"
     assert lines[-1].startswith("| ddib             | edit |     2 |")

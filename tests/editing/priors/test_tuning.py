@@ -132,6 +132,20 @@ def test_how_a_network_is_compiled(asked: Any, called: dict[str, Any] | None) ->
     assert network.compile.call_args == (None if called is None else call(**called))
 
 
+def test_what_a_graph_writes_to_one_place_is_kept(tiny_sd: Path) -> None:
+    prior = load_prior(tiny_sd, device="cpu")
+    place = torch.zeros(1, 4, 8, 8)
+    prior.run_network = lambda z_t, t, tensors: place.copy_(z_t)
+    z, t, null = torch.ones(1, 4, 8, 8), torch.tensor([5]), prior.null(1)
+    tune(prior, Tuning(), prior.device)
+    first, _ = prior.predict(z, t, null), prior.predict(2 * z, t, null)
+    assert torch.equal(first, 2 * z), "plain networks' outputs are not copied"
+    prior.network = Mock()
+    tune(prior, Tuning(compile="reduce-overhead"), prior.device)
+    first, _ = prior.predict(z, t, null), prior.predict(2 * z, t, null)
+    assert torch.equal(first, z)
+
+
 def test_a_transformer_has_no_sliced_attention(tmp_path: Path) -> None:
     with torch.random.fork_rng():
         folder = save_sd3(tmp_path / "tiny", tiny_tokenizer(16))

@@ -15,7 +15,7 @@ from torch import Tensor
 from editing import results
 from editing.build import load_model, make_editor
 from editing.callbacks import Progress, Trace
-from editing.caption import describe, find_clip, source_prompt, unfamiliar, unknown_words
+from editing.caption import Caption, describe, find_clip, source_prompt, unfamiliar, unknown_words
 from editing.edit import DistillationEditor
 from editing.editor import Callback, Edit, Editor
 from editing.errors import NonFiniteError, UserError
@@ -172,6 +172,7 @@ class Session:
     status: str = "stopped"
     finished: dict[int, dict[str, Any]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    captions: dict[Path, Caption] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     forward: int = 0
     backward: int = 0
@@ -304,18 +305,20 @@ class Session:
 
     def choose_prompts(self, batch: list[Picture], images: Float[Tensor, "B 3 H W"]) -> None:
         """Set the source prompt of each picture: the user's, or its caption."""
-        unsaid = [row for row, picture in enumerate(batch) if picture.job.source is None]
-        if unsaid:
-            found = describe(images[unsaid], self.prior, self.settings.captioner)
-            for row, caption in zip(unsaid, found, strict=True):
-                picture = batch[row]
-                picture.caption = caption
-                picture.prompt = source_prompt(caption, picture.job.target)
-                seen = "" if picture.prompt == caption.full else f" (seen: {caption.full})"
-                print(
-                    f"Source prompt of {picture.path.name}, captioned: {picture.prompt}{seen}",
-                    flush=True,
-                )
+        unsaid = {row: p.path for row, p in enumerate(batch) if p.job.source is None}
+        new = {path: row for row, path in unsaid.items() if path not in self.captions}
+        if new:
+            found = describe(images[list(new.values())], self.prior, self.settings.captioner)
+            self.captions |= dict(zip(new, found, strict=True))
+        for row, path in unsaid.items():
+            picture, caption = batch[row], self.captions[path]
+            picture.caption = caption
+            picture.prompt = source_prompt(caption, picture.job.target)
+            seen = "" if picture.prompt == caption.full else f" (seen: {caption.full})"
+            print(
+                f"Source prompt of {picture.path.name}, captioned: {picture.prompt}{seen}",
+                flush=True,
+            )
         for picture in batch:
             if picture.job.source is not None:
                 picture.prompt = picture.job.source

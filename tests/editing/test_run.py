@@ -229,6 +229,22 @@ def test_a_missing_source_is_captioned_and_printed(
     assert picture["caption"] == "a photo of a gray cat on a beach"
 
 
+def test_a_picture_is_captioned_once_for_all_its_targets(
+    edit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def described(images: Any, *_: Any) -> list[Caption]:
+        seen.append(len(images))
+        return [Caption("a cat")] * len(images)
+
+    monkeypatch.setattr(session, "describe", described)
+    words = ("method=dds", "target=[a pig, a cow, a dog]", "batch_size=2", "output=out")
+    outcome = edit(*words, without=("source",))
+    assert outcome.code == 0 and seen == [1], outcome.err
+    assert outcome.out.count("captioned: a cat") == 3
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

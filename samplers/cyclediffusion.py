@@ -108,7 +108,8 @@ class CycleDiffusion(TrajectoryMethod):
         generators: Sequence[torch.Generator],
         watch: Watcher = unwatched,
     ) -> Float[Tensor, "B C h w"]:
-        target, noises = prompts.expand(len(inversion)).target, inversion["noises"]
+        target = prompts.expand(len(inversion)).target
+        noises = inversion.along("noises", len(self.run) - 1)
 
         def predict(z_t: Tensor, t: int) -> Tensor:
             return guided_noise(self.prior, z_t, t, target, self.guidance)

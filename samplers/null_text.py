@@ -132,7 +132,8 @@ class NullText(TrajectoryMethod):
         generators: Sequence[torch.Generator],
         watch: Watcher = unwatched,
     ) -> Float[Tensor, "B C h w"]:
-        target, nulls = prompts.expand(len(inversion)).target, inversion["null"]
+        target = prompts.expand(len(inversion)).target
+        nulls = inversion.along("null", self.steps)
         place = {t: row for row, (t, _) in enumerate(descent(self.times))}
 
         def predict(z_t: Tensor, t: int) -> Tensor:

@@ -151,7 +151,9 @@ class P2P(TrajectoryMethod):
         def after(visit: Visit) -> Tensor:
             z_source, z_target = visit.z_t.chunk(2)
             if direct:  # the source's deviation added back (Ju et al., Algorithm 1)
-                z_source = inversion["trajectory"][:, self.steps - visit.step].to(z_target)
+                z_source = inversion.along("trajectory", self.steps + 1)[
+                    :, self.steps - visit.step
+                ].to(z_target)
             if control.maps is not None and visit.step > self.blend_start:
                 mask = control.maps.mask(height, width, self.blend_threshold)
                 seen = torch.logical_or(*mask.chunk(2))
@@ -190,7 +192,7 @@ class P2P(TrajectoryMethod):
         null = self.prior.null(len(inversion))
         if self.null_text is None:
             return null
-        return with_text(null, inversion["null"][:, step])
+        return with_text(null, inversion.along("null", self.steps)[:, step])
 
     def _control(self, prompts: PromptPair, device: torch.device) -> "_Control":
         n = self.prior.tokenizer.model_max_length  # type: ignore[attr-defined]

@@ -97,7 +97,7 @@ class PlugAndPlay(TrajectoryMethod):
         generators: Sequence[torch.Generator],
         watch: Watcher = unwatched,
     ) -> Float[Tensor, "B C h w"]:
-        trajectory, batch = inversion["trajectory"], len(inversion)
+        trajectory, batch = inversion.along("trajectory", self.steps + 1), len(inversion)
         prompts = prompts.expand(batch)
         own, target = self._own(prompts.source), prompts.target
         conditions = [own, target]

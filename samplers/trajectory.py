@@ -38,6 +38,17 @@ class Inversion:
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
 
+    def along(self, name: str, steps: int) -> Tensor:
+        """The tensor of a name, whose dimension 1 are steps.
+
+        Raises:
+            ValueError: if there are not so many of them.
+        """
+        found = self.tensors[name]
+        if found.shape[1] != steps:
+            raise ValueError(f"the inversion has {found.shape[1]} {name} and {steps} are needed")
+        return found
+
 
 @dataclass(frozen=True)
 class Visit:

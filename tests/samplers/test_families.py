@@ -9,6 +9,10 @@ from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 
 from editing.priors import load_prior
+from samplers.cyclediffusion import CycleDiffusion
+from samplers.null_text import NullText
+from samplers.p2p import P2P
+from samplers.pnp import PlugAndPlay
 from samplers.random import make_generators
 from tests.conftest import tiny_tokenizer
 from tests.tiny_pipelines import save_flux, save_sd3, save_sdxl
@@ -46,3 +50,15 @@ def test_a_method_edits(prior: Any, name: str) -> None:
     edit = made(name, prior)(z, prompts, make_generators(0, [0]))
     assert edit.shape == z.shape and edit.isfinite().all()
     assert not torch.allclose(edit.float(), z, atol=1e-2)
+
+
+@pytest.mark.parametrize("method", [CycleDiffusion, NullText, P2P, PlugAndPlay])
+def test_an_inversion_of_other_steps_is_refused(tiny_prior: Any, method: Any) -> None:
+    options = {"inverter": "direct"} if method is P2P else {}
+    few, many = (method(tiny_prior, steps=steps, **options) for steps in (2, 4))
+    z = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    prompts = tiny_prior.pair(source="a cat", target="a pig")
+    for made, used in ((few, many), (many, few)):
+        found = made.invert(z, prompts.source, make_generators(0, [0]))
+        with pytest.raises(ValueError, match=r"the inversion has \d"):
+            used.sample(found, prompts, make_generators(0, [0]))

@@ -6,6 +6,7 @@ space is inside the grids: beyond the unit sphere of the scene it is contracted 
 """
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 
 import safetensors.torch
@@ -93,6 +94,18 @@ class Field(nn.Module):
         for weight, bias in inner:
             hidden = F.relu(F.linear(hidden, weight, bias))
         return torch.sigmoid(features[..., :3] + F.linear(hidden, *last))
+
+    def with_grids(
+        self,
+        density: Float[Tensor, "1 1 D D D"],
+        features: Float[Tensor, "1 features D D D"],
+    ) -> "Field":
+        """The same field with other grids, which keep their graphs; the rest is shared."""
+        made, grids = copy(self), {"density_grid": density, "feature_grid": features}
+        made._parameters = {k: v for k, v in self._parameters.items() if k not in grids}
+        for name, grid in grids.items():
+            setattr(made, name, grid)
+        return made
 
     @torch.no_grad()
     def refined(self, resolution: int) -> "Field":

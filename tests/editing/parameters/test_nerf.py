@@ -1,12 +1,14 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from editing.errors import UserError
-from editing.parameters.nerf import Field, Fit, fit, render
+from editing.parameters.nerf import Field, Fit, NeRF, fit, render
 from editing.parameters.nerf.field import sample
+from editing.parameters.nerf.parameters import Radiance
 from editing.parameters.nerf.render import FAR, NEAR, compositing_weights, spread
 from editing.parameters.scenes import normals, path_between, shaded
 from editing.parameters.views import Cameras, Views
@@ -225,3 +227,42 @@ def test_a_path_goes_from_the_first_camera_to_the_last() -> None:
         torch.testing.assert_close(path[at].poses[0], made.poses[row], atol=1e-5, rtol=0)
     turn = path[1].poses[0, :3, :3]
     torch.testing.assert_close(turn @ turn.T, torch.eye(3), atol=1e-5, rtol=0)
+
+
+def test_an_edit_is_added_at_several_resolutions() -> None:
+    """At first nothing, then what interpolation of the levels says; the source keeps its grids."""
+    field = Field(torch.zeros(3), 1.0, 9)
+    made = Radiance.begin(field, (3, 20))
+    assert [tensor.shape[-1] for tensor in made.tensors()[:4]] == [3, 9, 3, 9], "no finer than it"
+    camera = cameras(1)
+    with torch.no_grad():
+        assert torch.equal(made.render(camera).image, render(field, camera).image)
+        made.densities[0][0, 0, 1, 1, 1] = 2.0
+        made.colors[1][0, 2, 4, 4, 4] = 1.0
+        found = made.edited()
+        added = found.density_grid - field.density_grid
+        color = found.feature_grid - field.feature_grid
+    assert added[0, 0, 4, 4, 4] == 2 and added[0, 0, 2, 4, 4] == 1 and added[0, 0, 0, 4, 4] == 0
+    assert color[0, 2, 4, 4, 4] == pytest.approx(1) and color.sum() == pytest.approx(1)
+    assert torch.equal(made.field.density_grid, field.density_grid)
+
+
+def test_a_gradient_reaches_every_level_and_what_is_saved_is_what_is_seen(tmp_path: Path) -> None:
+    made = Radiance.begin(Field(torch.zeros(3), 1.0, 9, features=4), (3, 5))
+    leaves = [tensor.requires_grad_() for tensor in made.tensors()]
+    made.render(cameras(1)).image.square().sum().backward()
+    assert all(leaf.grad is not None and leaf.grad.abs().sum() > 0 for leaf in leaves[:4])
+    assert made.field.density_grid.grad is None
+    with torch.no_grad():
+        for leaf in leaves:
+            leaf.add_(0.3 * torch.randn(leaf.shape, generator=torch.Generator().manual_seed(1)))
+        seen = made.render(cameras(1)).image
+    (tmp_path / "field.safetensors").write_bytes(made.save())
+    again = render(Field.load(tmp_path / "field.safetensors"), cameras(1)).image
+    torch.testing.assert_close(again, seen)
+
+
+@pytest.mark.parametrize("levels", [[], [1], [2.5]])
+def test_levels_are_numbers_of_points(levels: list[Any]) -> None:
+    with pytest.raises(ValueError, match="levels"):
+        NeRF(levels=levels)

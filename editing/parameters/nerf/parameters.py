@@ -98,7 +98,7 @@ class NeRF(FromViews):
     """
 
     fit: Fit = field(default_factory=Fit)
-    levels: Sequence[Any] = (16, 48)
+    levels: Sequence[Any] = (12, 24, 48, 96)
     density_rate: float | int = 1.0
     color_rate: float | int = 3.0
     network_rate: float | int = 0.0

@@ -21,7 +21,8 @@ from editing.inversions import Header, Known, file_digest, read_header
 from editing.jobs import find_jobs
 from editing.pictures import Picture, names
 from editing.reverse import psnr
-from editing.session import Session, run_session, write_file
+from editing.runs import run_session
+from editing.session import Session, write_file
 from editing.settings import Settings
 from editing.stored import CheckpointStore, read_inversions, to_file
 from editing.trajectory import TrajectoryEditor

@@ -85,8 +85,8 @@ def run(cfg: DictConfig, words: Sequence[str]) -> None:
 
     # takes seconds, and mistakes shall show at once
     from editing.invert import invert_pictures
+    from editing.runs import edit_pictures
     from editing.scenes import edit_scene, is_scene
-    from editing.session import edit_pictures
 
     edit = edit_scene if is_scene(settings) else edit_pictures
     if settings.task == "invert":

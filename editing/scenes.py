@@ -25,7 +25,8 @@ from editing.parameters import SceneParameters, Source
 from editing.paths import expanded
 from editing.pictures import Picture
 from editing.records import effective
-from editing.session import Session, memory_advice, write_file
+from editing.runs import memory_advice
+from editing.session import Session, write_file
 from editing.settings import Settings, fitting_size
 from samplers.random import make_generators
 

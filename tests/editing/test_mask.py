@@ -175,7 +175,7 @@ def test_every_picture_is_looked_at_before_the_first_is_edited(
     def loads(settings: Any) -> Any:
         raise AssertionError("nothing is loaded for a run that cannot end well")
 
-    monkeypatch.setattr("editing.session.load_model", loads)
+    monkeypatch.setattr("editing.runs.load_model", loads)
     Image.new("RGB", (48, 32), "gray").save("a.png")
     Image.new("RGB", (32, 32), "gray").save("z.png")
     outcome = edit("src=[a-z].png", "mask=mask.png", "batch_size=1")

@@ -15,7 +15,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from editing import run, session
+from editing import run, runs, session
 from editing.caption import Caption, Grammar
 from editing.command import base_config, group_choices
 from editing.images import read_picture, to_tensor
@@ -196,7 +196,7 @@ def test_defaults_of_the_prior_lie_between_command_line_and_method(
 ) -> None:
     """`recommended` of conf/prior beats conf/method and loses to anything typed."""
     seen = []
-    monkeypatch.setattr(session, "edit_pictures", lambda settings, *rest: seen.append(settings))
+    monkeypatch.setattr(runs, "edit_pictures", lambda settings, *rest: seen.append(settings))
     conf = tmp_path / "extra" / "prior"
     conf.mkdir(parents=True)
     (conf / "mine.yaml").write_text("folder: x\nrecommended: {ids: {guidance: 3, steps: 7}}\n")

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from samplers.prior import Condition, PromptPair
+from samplers.prior import Condition, Prior, PromptPair
 from samplers.trajectory import Inversion, Store, TrajectoryMethod, Visit, Watcher, unwatched
 
 
@@ -21,6 +21,9 @@ class Autoencoder(TrajectoryMethod):
     """
 
     inverts_with: tuple[str, ...] = ()
+
+    def __init__(self, prior: Prior, *, steps: int = 1, guidance: float | int = 1.0) -> None:
+        super().__init__(prior, steps=steps, guidance=guidance)
 
     def invert(
         self,

@@ -8,7 +8,6 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from benchmarks.rows import (
     write_row,
 )
 from benchmarks.suites.base import REFERENCES, Case, CaseError, Pictures, SceneSuite, Suite, shown
+from benchmarks.tally import Tally
 from editing import results
 from editing.editor import Edit, Editor
 from editing.errors import NonFiniteError, UserError
@@ -44,36 +44,6 @@ POLL = 1.0  # seconds between two looks at what other workers are doing
 
 # From the cases of a batch and their pictures to the edits: with their cost, or as they are.
 Make = Callable[[Sequence[Case], Pictures], Edit | Tensor | None]
-
-
-@dataclass
-class Tally:
-    """What a run did.
-
-    Attributes:
-        made: rows that it wrote, failed ones included.
-        kept: rows that were there.
-        failed: names of the cases that could not be edited, with the reason.
-        seconds: wall time, and of it the time spent editing and measuring.
-        batch_size: cases at once that were asked for, and as many as memory had room for.
-    """
-
-    made: int = 0
-    kept: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
-    seconds: dict[str, float] = field(
-        default_factory=lambda: {"wall": 0.0, "edit": 0.0, "measure": 0.0}
-    )
-    batch_size: tuple[int, int] = (0, 0)
-
-    def __str__(self) -> str:
-        wall, edit, measure = (self.seconds[name] for name in ("wall", "edit", "measure"))
-        asked, used = self.batch_size
-        halved = f"; memory ran out: batches of {used} instead of {asked}" if used < asked else ""
-        return (
-            f"{self.made} rows made, {self.kept} kept, {wall:.0f} s: editing {edit:.0f} s, "
-            f"measuring {measure:.0f} s, all else {wall - edit - measure:.1f} s{halved}"
-        )
 
 
 class Harness:

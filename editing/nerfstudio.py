@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 import editing
 from editing.errors import UserError
 from editing.images import fitted_size
-from editing.settings import fitting_size
+from editing.sizes import fitting_size
 from samplers.random import make_generators
 
 NAME = "ids-editing"

@@ -19,7 +19,8 @@ from editing.paths import expanded
 from editing.pictures import Picture, file_names
 from editing.records import effective
 from editing.session import Session
-from editing.settings import Settings, check_largest, fitting_size
+from editing.settings import Settings
+from editing.sizes import check_largest, fitting_size
 
 
 def edit_pictures(settings: Settings, config: dict[str, Any], command: str) -> None:

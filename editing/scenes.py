@@ -27,7 +27,8 @@ from editing.pictures import Picture
 from editing.records import effective
 from editing.runs import memory_advice
 from editing.session import Session, write_file
-from editing.settings import Settings, fitting_size
+from editing.settings import Settings
+from editing.sizes import fitting_size
 from samplers.random import make_generators
 
 CHECKPOINT = "checkpoint.pt"

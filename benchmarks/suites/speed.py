@@ -32,7 +32,8 @@ from editing.build import make_editor
 from editing.editor import Edit
 from editing.priors.latent import LatentPrior
 from editing.results import to_json, write
-from editing.settings import Settings, fitting_size, whole
+from editing.settings import Settings, whole
+from editing.sizes import fitting_size
 from editing.trajectory import TrajectoryEditor
 from samplers.prior import PromptPair, count_evaluations
 from samplers.random import make_generators, randn

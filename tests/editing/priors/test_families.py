@@ -15,7 +15,7 @@ from editing.priors import load_prior
 from editing.priors.families import FAMILIES
 from editing.priors.flow import FluxPrior
 from editing.priors.folders import check_folder
-from editing.settings import check_largest
+from editing.sizes import check_largest
 from samplers.noise import FixedPointNoise
 from samplers.random import make_generators
 from tests.conftest import tiny_tokenizer

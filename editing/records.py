@@ -2,11 +2,15 @@
 
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
+from omegaconf._utils import get_omega_conf_dumper
 
 from editing import results
 from editing.prompts import escape_interpolation
 from editing.settings import Settings
+
+BREAKS = set("\x85\u2028\u2029")
 
 
 def effective(settings: Settings, config: dict[str, Any], size: int) -> dict[str, Any]:
@@ -18,7 +22,24 @@ def effective(settings: Settings, config: dict[str, Any], size: int) -> dict[str
 
 def config_yaml(config: dict[str, Any]) -> bytes:
     """The contents of `config.yaml`."""
-    return OmegaConf.to_yaml(OmegaConf.create(_escaped(config))).encode(errors="backslashreplace")
+    container = OmegaConf.to_container(OmegaConf.create(_escaped(config)))
+    text = yaml.dump(
+        container, Dumper=Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False
+    )
+    return text.encode(errors="backslashreplace")
+
+
+class Dumper(get_omega_conf_dumper()):  # type: ignore[misc]
+    """OmegaConf's, which quotes what looks like a number; and line breaks of other scripts too."""
+
+
+def _text(dumper: Any, text: str) -> Any:
+    if set(text) & BREAKS:  # other quotes would fold them into a space
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+    return get_omega_conf_dumper().str_representer(dumper, text)
+
+
+Dumper.add_representer(str, _text)
 
 
 def _escaped(value: Any) -> Any:

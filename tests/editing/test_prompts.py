@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from editing.prompts import TEXT_KEYS, escape_interpolation, hydra_words, quote
+from editing.prompts import TEXT_KEYS, hydra_words, quote
+from editing.records import config_yaml
 
 AWKWARD = st.text(st.sampled_from("a ,'\"=[]{}():$\\#~+-*@!%&|;\t\n\r<>?/.é猫🐖\u2028")) | st.text()
 
@@ -52,8 +53,11 @@ def test_text_survives_a_multirun(text: str) -> None:
 
 @settings(deadline=None)
 @given(AWKWARD)
-def test_escaped_text_survives_a_yaml_file(text: str) -> None:
-    yaml = OmegaConf.to_yaml(OmegaConf.create({"target": escape_interpolation(text)}))
+@example("\x85")
+@example("a\u2028b")
+@example("1e3")
+def test_text_survives_a_config_file(text: str) -> None:
+    yaml = config_yaml({"target": text}).decode()
     assert OmegaConf.create(yaml)["target"] == text
 
 

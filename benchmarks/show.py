@@ -138,7 +138,7 @@ def common(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def save(data: pd.DataFrame, path: Path) -> None:
-    """Writes rows to a file that :func:`read_run` reads.
+    """Writes rows to a file that :func:`read_file` reads.
 
     Raises:
         UserError: it cannot be written.

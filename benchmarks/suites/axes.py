@@ -56,7 +56,7 @@ def study(
     """Edits, prints a table per axis, and plots all methods studied in `output`.
 
     Args:
-        name: of the study: its files are `NAME-METHOD-….json` and `NAME.html`.
+        name: of the study: its files are `NAME-METHOD-….json`, `NAME.md` and `NAME.html`.
         moved: settings and suite at every value of every axis.
         options: of the study, without its axes; those with others are not plotted together.
         plotted: the metrics of the plots.

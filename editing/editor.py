@@ -20,7 +20,7 @@ class Edit:
         images: the edited pictures (B, 3, H, W) in [0, 1], float32, on the CPU.
         parameters: copies of the optimised tensors; for pictures one, its rows the images.
         records: one dict per step: ``step`` from 1, ``t`` and ``gradient_norm`` (Euclidean, in
-            latent units), one number per image each.
+            latent units), one number per image each; 0 for an image that has stopped.
         evaluations: network evaluations, summed over images and steps.
         seconds: wall time, encoding and decoding included.
         stopped: of each image, why it changed no more before the last step, or None.

@@ -43,7 +43,7 @@ def find_pictures(src: str) -> list[Path]:
     path = expanded(src)
     try:
         if path.is_dir():
-            found = [p for p in path.iterdir() if _looks_like_picture(p)]
+            found = [p for p in path.iterdir() if looks_like_picture(p)]
             if not found:
                 raise UserError(f"The folder {src!r} holds no pictures.")
         elif path.exists():
@@ -57,7 +57,8 @@ def find_pictures(src: str) -> list[Path]:
     return sorted(found, key=natural_key)
 
 
-def _looks_like_picture(path: Path) -> bool:
+def looks_like_picture(path: Path) -> bool:
+    """Whether a path is a file with the suffix of a picture, and not hidden."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.suites.base import Case, several
 from benchmarks.suites.pictures import PictureSuite
 from editing.errors import UserError
-from editing.images import find_pictures
+from editing.images import looks_like_picture, natural_key
 from editing.jobs import find_jobs, read_jobs
 from editing.paths import expanded
 from editing.results import slug
@@ -80,9 +80,10 @@ def _folders(folder: Path) -> Iterator[tuple[Path, tuple[str, str]]]:
             prompts = str(said["input"]), str(said["output"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} does not have the prompts input and output.") from error
-        pictures = find_pictures(str(path.parent / "*_0.*"))
+        pictures = (each for each in path.parent.glob("*_0.*") if looks_like_picture(each))
         found = True
-        yield pictures[0], prompts
+        # one that is missing fails its own case, when it is loaded
+        yield min(pictures, key=natural_key, default=path.parent / "*_0.jpg"), prompts
     if not found:
         raise UserError(f"{folder} has no folders with a prompt.json.")
 

@@ -100,6 +100,19 @@ def test_folders_of_instructpix2pix(tmp_path: Path) -> None:
     assert {case.about.name for case in cases} == {"123_0.jpg"}
 
 
+def test_a_folder_without_a_picture_fails_alone(tmp_path: Path) -> None:
+    for name in ("0001", "0002 [new]"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "prompt.json").write_text('{"input": "a man", "output": "a clown"}')
+        (tmp_path / name / "123_0.txt").touch()
+    picture(tmp_path / "0002 [new]" / "123_0.jpg")
+    suite = IP2P(src=str(tmp_path), **SMALL)
+    first, second = suite.make_cases()
+    with pytest.raises(CaseError, match=r"0001/.*_0\.jpg"):
+        suite.load([first])
+    assert suite.load([second]).source.shape[0] == 1
+
+
 def test_the_data_sets_own_edits_are_references(tmp_path: Path) -> None:
     for seed, name in enumerate(("0001/1_0.jpg", "0001/1_1.jpg", "0002/2_0.jpg")):
         picture(tmp_path / name, seed=seed)

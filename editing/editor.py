@@ -19,8 +19,9 @@ class Edit:
     Attributes:
         images: the edited pictures (B, 3, H, W) in [0, 1], float32, on the CPU.
         parameters: copies of the optimised tensors; for pictures one, its rows the images.
-        records: one dict per step: ``step`` from 1, ``t`` and ``gradient_norm`` (Euclidean, in
-            latent units), one number per image each; 0 for an image that has stopped.
+        records: one dict per step: ``step`` from 1 and ``t``, one number per image. Of a distiller
+            also ``gradient_norm`` (Euclidean, in latent units), likewise, 0 for an image that has
+            stopped; of a sampler ``sampling``, False while it inverts.
         evaluations: network evaluations, summed over images and steps.
         seconds: wall time, encoding and decoding included.
         stopped: of each image, why it changed no more before the last step, or None.
@@ -49,10 +50,12 @@ class Step:
         step: 1 .. ``steps``.
         steps: how many there are.
         t: timestep of each image, (B,).
-        gradient: the distiller's gradient at this step, (B, C, h, w).
+        gradient: the distiller's gradient at this step, (B, C, h, w); of a sampler, which has none,
+            the clean latents that it expects.
         dtype: precision of the network.
         canvas: what is optimised, after the step.
-        stopped: which images change no more, (B,) on the CPU; a callback may set more of them.
+        stopped: which images change no more, (B,) on the CPU; a callback may set more of them, but
+            for samplers, which run to their end.
     """
 
     step: int

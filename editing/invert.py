@@ -195,7 +195,8 @@ class InvertSession(Session):
         inversion = read_inversions(known, generators, seed=seed, model=model, device=device)
         prompts = [each.header.prompt for each in known]
         pair = self.prior.pair(source=prompts, target=prompts)
-        return replace(self.editor, inversion=inversion)(images, pair, generators)
+        method = self.editor.method.reconstructing()
+        return replace(self.editor, method=method, inversion=inversion)(images, pair, generators)
 
     def keep_inversions(
         self,

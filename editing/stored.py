@@ -83,9 +83,9 @@ class CheckpointStore:
             generator.set_state(known)
         return {name: each.to(self.device) for name, each in state["tensors"].items()}
 
-    def save(self, tensors: dict[str, Tensor]) -> None:
-        """Replace what was saved, unless that was just now."""
-        if time.monotonic() - self.last >= SECONDS:
+    def save(self, tensors: dict[str, Tensor], at_once: bool = False) -> None:
+        """Replace what was saved; unless that was just now, or it has to be ``at_once``."""
+        if at_once or time.monotonic() - self.last >= SECONDS:
             states = [generator.get_state() for generator in self.generators]
             self.checkpoint.save({"tensors": tensors, "generators": states})
             self.last = time.monotonic()

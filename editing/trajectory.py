@@ -136,9 +136,10 @@ class _Watch:
         z_t = visit.z_t
         t = torch.full((len(z_t),), visit.t, device=z_t.device)
         if self.mask is not None and visit.sampling:
-            alpha, sigma = self.prior.alpha_sigma(t)
-            last = visit.step == visit.steps
-            kept = self.source if last else alpha * self.source + sigma * self.noise
+            kept = self.source
+            if visit.noisy and visit.step < visit.steps:
+                alpha, sigma = self.prior.alpha_sigma(t)
+                kept = alpha * self.source + sigma * self.noise
             z_t = torch.lerp(kept.to(z_t), z_t, self.inside.to(z_t))
         self.records.append({"step": visit.step, "t": t.tolist(), "sampling": visit.sampling})
         canvas = LatentCanvas(self.prior, visit.mean.float())

@@ -36,6 +36,9 @@ class EDICT(TrajectoryMethod):
         guidance: of source and target alike.
         mix: p, of each latent with the other, above 0.
         strength: fraction of the schedule that is run.
+
+    Raises:
+        ValueError: for a prior on a device without double precision.
     """
 
     inverts_with: tuple[str, ...] = ("steps", "guidance", "mix", "strength")
@@ -50,6 +53,8 @@ class EDICT(TrajectoryMethod):
         strength: float | int = 0.8,
     ) -> None:
         super().__init__(prior, steps=steps, guidance=guidance)
+        if prior.device.type == "mps":
+            raise ValueError("it needs double precision, which this device lacks: device=cpu")
         self.mix, self.strength = number("mix", mix, 0.01, 1), number("strength", strength, 0, 1)
         self.run = partial_times(self.times, self.strength)
 
@@ -99,7 +104,7 @@ class EDICT(TrajectoryMethod):
             y = p * y + (1 - p) * x
             x, y = (y, x) if step % 2 else (x, y)
             seen = watch(Visit(step + 1, len(self.run) - 1, to, x, mean))
-            x, y = seen, y if seen is x else seen  # what is changed from outside is changed in both
+            x, y = seen, y + (seen - x)  # what is changed from outside is changed in both
         return x
 
     def coefficients(self, t: int, to: int, like: Tensor) -> tuple[Tensor, Tensor]:

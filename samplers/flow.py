@@ -21,6 +21,12 @@ def flow_levels(prior: Prior, times: Sequence[int]) -> Float[Tensor, " n"]:
     return (sigma / (alpha + sigma)).flatten()
 
 
+def flow_scales(prior: Prior, times: Sequence[int]) -> Float[Tensor, " n"]:
+    """z_t / x of each time, on the prior's device."""
+    alpha, sigma = prior.alpha_sigma(torch.tensor(times, device=prior.device))
+    return (alpha + sigma).flatten()
+
+
 def velocities(
     prior: Prior,
     x: Float[Tensor, "N C h w"],

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from samplers.checks import number, whole
-from samplers.flow import flow_levels, velocities
+from samplers.flow import flow_levels, flow_scales, velocities
 from samplers.prior import Condition, Prior, PromptPair
 from samplers.random import randn
 from samplers.trajectory import (
@@ -26,8 +26,9 @@ from samplers.trajectory import (
 class FlowEdit(TrajectoryMethod):
     """Integrates the difference of the velocities of target and source, with fresh noise each step.
 
-    Made for flow models; runs on every prior, in the coordinates of :mod:`samplers.flow`. Defaults
-    are the paper's for Stable Diffusion 3.
+    Made for flow models; runs on every prior, in the coordinates of :mod:`samplers.flow`, from
+    clean latents to clean ones. Defaults are the paper's for Stable Diffusion 3, with the shifted
+    schedule that this model brings along.
 
     Args:
         prior: see :class:`TrajectoryMethod`.
@@ -82,6 +83,9 @@ class FlowEdit(TrajectoryMethod):
         source = inversion["latents"]
         prompts, times = prompts.expand(len(source)), self.run
         levels = dict(zip(times, flow_levels(self.prior, times).to(source), strict=True))
+        levels[times[0]] = torch.zeros_like(levels[times[0]])  # to the end, which t_0 may not be
+        scales = dict(zip(times, flow_scales(self.prior, times).to(source), strict=True))
+        scales[times[0]] = torch.ones_like(scales[times[0]])
         edit, x = source, None
         for step, (t, to) in enumerate(descent(times), 1):
             change, level = levels[to] - levels[t], levels[t]
@@ -101,12 +105,14 @@ class FlowEdit(TrajectoryMethod):
                     moved = moved + (of_target - of_source) / self.averages
                     mean = mean + clean / self.averages
                 edit = edit + change * moved  # Alg. 1
-                edit = watch(Visit(step, len(times) - 1, to, edit, mean))
+                edit = watch(Visit(step, len(times) - 1, to, edit, mean, noisy=False))
                 continue
             if x is None:
                 noise = randn(source.shape, generators, source.device, source.dtype)
                 x = edit + level * (noise - source)
             (velocity,), (mean,) = velocities(self.prior, x, t, [prompts.target], [self.guidance])
             x = x + change * velocity
-            edit = x = watch(Visit(step, len(times) - 1, to, x, mean))
+            ended = to == times[0]
+            z_t = watch(Visit(step, len(times) - 1, to, scales[to] * x, mean, noisy=not ended))
+            edit = x = z_t / scales[to]
         return edit

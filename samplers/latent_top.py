@@ -27,15 +27,16 @@ class LatentTOP(NullText):
     """DDIM inversion at guidance 1 gives the prior trajectory; biases on the embedding of the empty
     prompt, one for every time, and on the noise make guided sampling follow it.
 
-    The optimisation begins at the best of several random biases. Sampling is that of
-    :class:`NullText`. Costs, for every time, N + 2 forward and N backward network evaluations per
-    image; at the first time, where the noise moves and both predictions with it, N / 3 steps of 3
-    forward and 2 backward ones are made, and 2 evaluations for every start and hop. No more than
-    the activations of one evaluation are held at a time.
+    The optimisation begins at the best of several random biases; where the paper hops within every
+    start, here the best of all starts is changed. Sampling is that of :class:`NullText`. Costs, for
+    every time, N + 2 forward and N backward network evaluations per image; at the first time, where
+    the noise moves and both predictions with it, N / 3 steps (1 at least) of 3 forward and 2
+    backward ones are made, so that no time costs more, and 2 evaluations for every start and hop.
+    No more than the activations of one evaluation are held at a time.
 
     Args:
         prior: see :class:`NullText`, as ``steps`` and ``guidance`` are.
-        iterations: N, steps of Adam for every time (m of the paper).
+        iterations: N, steps of Adam for every time but the first (m of the paper).
         rate: its learning rate for the biases of the prompt; it falls to half of that.
         noise_rate: its learning rate for the bias of the noise.
         starts: random biases that are drawn, each of which is one start; none is one more.
@@ -75,26 +76,27 @@ class LatentTOP(NullText):
     ) -> Inversion:
         source = source.expand(len(z))
         trajectory = prior_trajectory(self.prior, z, self.times, source, watch, store)
-        saved = store.load() if store is not None else None
-        if saved is not None and "null" in saved:
+        noise = z_t = trajectory[:, -1]
+        nulls = self.prior.null(len(z)).tensors[TEXT].float()[:, None]
+        if store is not None and (saved := store.load()) and "null" in saved:
             noise, z_t, nulls = saved["noise"], saved["z_t"], saved["null"]
-        else:
-            t, to = self.times[-1], self.times[-2]
-            begun = self.begin(trajectory[:, -1], source, trajectory[:, -2], generators)
-            noise, null = self.fit_both(*begun, t, to, source, trajectory[:, -2])
-            conditional = guided_noise(self.prior, noise, t, source, 1.0)
-            z_t, nulls = self.step(null, noise, t, to, conditional), null[:, None]
         for step, (t, to) in enumerate(descent(self.times), 1):
+            if step < nulls.shape[1]:
+                continue  # saved by an earlier run
             goal = trajectory[:, self.steps - step]
-            if step > nulls.shape[1]:
-                conditional = guided_noise(self.prior, z_t, t, source, 1.0)
+            if step == 1:
+                begun = self.begin(noise, source, goal, generators)
+                noise, null = self.fit_both(*begun, t, to, source, goal)
+                z_t = noise
+            conditional = guided_noise(self.prior, z_t, t, source, 1.0)
+            if step > 1:
                 null = self.fit(nulls[:, -1], z_t, t, to, conditional, goal, step)
-                z_t = self.step(null, z_t, t, to, conditional)
-                nulls = torch.cat([nulls, null[:, None]], 1)
+            z_t, mean = self.step(null, z_t, t, to, conditional)
+            nulls = torch.cat([nulls, null[:, None]], 1)
             if store is not None:
                 store.save({"trajectory": trajectory, "noise": noise, "z_t": z_t, "null": nulls})
-            watch(Visit(step, self.steps, to, z_t, goal, sampling=False))
-        return Inversion({"noise": noise, "null": nulls})
+            watch(Visit(step, self.steps, to, z_t, mean, sampling=False))
+        return Inversion({"noise": noise, "null": nulls[:, 1:]})
 
     def begin(
         self,
@@ -106,11 +108,12 @@ class LatentTOP(NullText):
         """Of the biases that are drawn, those whose first step ends nearest to ``goal``."""
         t, to = self.times[-1], self.times[-2]
         null = self.prior.null(len(noise)).tensors[TEXT].float()
-        spread = self.scale * null.std(dim=(1, 2), keepdim=True)
+        # of the prompt's: the empty one's may be all zeros, as Stable Diffusion XL's are
+        spread = self.scale * source.tensors[TEXT].float().std(dim=(1, 2), keepdim=True)
 
         def error(noise: Tensor, null: Tensor) -> Tensor:
             conditional = guided_noise(self.prior, noise, t, source, 1.0)
-            return mean_square(self.step(null, noise, t, to, conditional) - goal)
+            return mean_square(self.step(null, noise, t, to, conditional)[0] - goal)
 
         best, least = (noise, null), error(noise, null)
         for draw in range(self.starts + self.hops):
@@ -145,14 +148,17 @@ class LatentTOP(NullText):
                 {"params": [null]},
             ]
             optimizer = torch.optim.Adam(groups, lr=self.rate)
-            for _ in range(self.iterations // 3):
+            size = goal[0].numel()
+            for _ in range(max(1, self.iterations // 3) if self.iterations else 0):
                 with torch.no_grad():
                     conditional = guided_noise(self.prior, noise, t, source, 1.0)
                 conditional.requires_grad_()
-                error = mean_square(self.step(null, noise, t, to, conditional) - goal).sum()
+                found, _ = self.step(null, noise, t, to, conditional)
+                error = size * mean_square(found - goal).sum()
                 gradients = torch.autograd.grad(error, [noise, null, conditional])
                 # asked again, so that the two predictions' activations are not held together
                 again = guided_noise(self.prior, noise, t, source, 1.0)
                 (through,) = torch.autograd.grad(again, noise, gradients[2])
-                move(optimizer, [noise, null], [gradients[0] + through, gradients[1]], still)
+                whole_ = [(gradients[0] + through) / size, gradients[1] / size]
+                move(optimizer, [noise, null], whole_, still)
         return noise.detach(), null.detach()

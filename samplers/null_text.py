@@ -9,6 +9,7 @@ from torch import Tensor
 
 from samplers.checks import number, whole
 from samplers.ddim import ddim_step, invert_ddim, sample_ddim
+from samplers.noise import posterior_mean
 from samplers.prior import Condition, Prior, PromptPair
 from samplers.trajectory import (
     Inversion,
@@ -80,11 +81,11 @@ class NullText(TrajectoryMethod):
             goal = trajectory[:, self.steps - step]
             conditional = guided_noise(self.prior, z_t, t, source, 1.0)
             null = self.fit(nulls[:, -1], z_t, t, to, conditional, goal, step)
-            z_t = self.step(null, z_t, t, to, conditional)
+            z_t, mean = self.step(null, z_t, t, to, conditional)
             nulls = torch.cat([nulls, null[:, None]], 1)
             if store is not None:
                 store.save({"trajectory": trajectory, "z_t": z_t, "null": nulls})
-            watch(Visit(step, self.steps, to, z_t, goal, sampling=False))
+            watch(Visit(step, self.steps, to, z_t, mean, sampling=False))
         return Inversion({"noise": trajectory[:, -1], "null": nulls[:, 1:]})
 
     def step(
@@ -94,12 +95,17 @@ class NullText(TrajectoryMethod):
         t: int,
         to: int,
         conditional: Float[Tensor, "B C h w"],
-    ) -> Float[Tensor, "B C h w"]:
-        """A step of DDIM whose unconditional prediction is that of embeddings."""
+    ) -> tuple[Float[Tensor, "B C h w"], Float[Tensor, "B C h w"]]:
+        """A step of DDIM whose unconditional prediction is that of embeddings.
+
+        Returned are the latents at ``to`` and the clean ones that are expected.
+        """
         empty = with_text(self.prior.null(len(z_t)), null)
         unconditional = guided_noise(self.prior, z_t, t, empty, 1.0)
         noise = unconditional + self.guidance * (conditional - unconditional)
-        return ddim_step(self.prior, z_t, everywhere(t, z_t), everywhere(to, z_t), noise)
+        here, there = everywhere(t, z_t), everywhere(to, z_t)
+        mean = posterior_mean(self.prior, z_t, here, noise)
+        return ddim_step(self.prior, z_t, here, there, noise), mean
 
     def fit(
         self,
@@ -114,14 +120,17 @@ class NullText(TrajectoryMethod):
         """Embeddings with which the step from ``z_t`` ends nearest to ``goal`` (Eq. 3)."""
         with torch.enable_grad():
             null = null.clone().requires_grad_()
-            optimizer = torch.optim.Adam([null], lr=self.rate * (1 - step / (2 * self.steps)))
+            rate = self.rate * (1 - (step - 1) / (2 * self.steps))
+            optimizer = torch.optim.Adam([null], lr=rate)
             done = torch.zeros(len(null), dtype=torch.bool, device=null.device)
             for _ in range(self.iterations):
-                error = mean_square(self.step(null, z_t, t, to, conditional) - goal)
+                error = mean_square(self.step(null, z_t, t, to, conditional)[0] - goal)
                 done = done | (error.detach() < self.tolerance * (1 + 2 * (step - 1)))
                 if done.all():
                     break
-                move(optimizer, [null], torch.autograd.grad(error.sum(), [null]), done)
+                size = goal[0].numel()
+                (gradient,) = torch.autograd.grad(size * error.sum(), [null])
+                move(optimizer, [null], [gradient / size], done)
         return null.detach()
 
     @torch.no_grad()
@@ -175,12 +184,16 @@ def prior_trajectory(
 
     trajectory = invert_ddim(prior, z, times, predict, watch=watch)
     if store is not None:
-        store.save({"trajectory": trajectory})
+        store.save({"trajectory": trajectory}, at_once=True)
     return trajectory
 
 
 def mean_square(x: Float[Tensor, "B C h w"]) -> Float[Tensor, " B"]:
-    """Of each image."""
+    """Of each image.
+
+    Gradients are to be taken of it times C h w: otherwise they vanish in a network of half
+    precision.
+    """
     return x.square().flatten(1).mean(1)
 
 

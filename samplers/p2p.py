@@ -1,6 +1,7 @@
 """Prompt-to-Prompt (Hertz et al. 2022): the source's attention takes part in drawing the target."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -51,10 +52,10 @@ class P2P(TrajectoryMethod):
             prompts have the same number of words.
         cross_replace: how much of the steps, from the first, cross-attention is edited.
         self_replace: how much of the steps, from the first, self-attention is the source's.
-        reweight: how many times as much attention words of the target get, while cross-attention
-            is edited.
-        blend: change only where the source's or the target's word is seen: one for each, or one
-            for both.
+        reweight: a mapping, how many times as much attention words of the target get, while
+            cross-attention is edited; None for none.
+        blend: change only where the source's or the target's word is seen: a sequence of one for
+            each, or one for both; None to change everything.
         blend_threshold: of the maps of these words, as a fraction of their maximum.
         blend_start: after how much of the steps that begins.
 
@@ -72,8 +73,8 @@ class P2P(TrajectoryMethod):
         edit: str = "auto",
         cross_replace: float | int = 0.8,
         self_replace: float | int = 0.4,
-        reweight: Mapping[str, float | int] | None = None,
-        blend: str | Sequence[str] | None = None,
+        reweight: Any = None,
+        blend: Any = None,
         blend_threshold: float | int = 0.3,
         blend_start: float | int = 0.2,
         **options: Any,
@@ -83,12 +84,16 @@ class P2P(TrajectoryMethod):
         self.edit, self.inverter = _one_of("edit", edit, EDITS), inverter
         self.cross_steps = self._steps("cross_replace", cross_replace)
         self.self_steps = self._steps("self_replace", self_replace)
+        if not isinstance(reweight or {}, Mapping):
+            raise ValueError(f"reweight={reweight} cannot be used: give factors, {{pig: 2}}")
         self.reweight = {
             str(word): number(f"reweight.{word}", factor, least=0)
             for word, factor in (reweight or {}).items()
         }
-        words = [blend] if isinstance(blend, str) else list(blend or ())
-        if len(words) > 2 or (blend is not None and not all(words)):
+        words: list[Any] = [] if blend is None else [blend]
+        if isinstance(blend, Sequence) and not isinstance(blend, str):
+            words = list(blend)
+        if len(words) > 2 or not all(isinstance(word, str) and word.strip() for word in words):
             raise ValueError(f"blend={blend} cannot be used: give a word, or two as in [cat,pig]")
         self.blend = words * 2 if len(words) == 1 else words
         self.blend_threshold = number("blend_threshold", blend_threshold, least=0, most=1)
@@ -165,6 +170,11 @@ class P2P(TrajectoryMethod):
         with controlled(self.modules, control):
             both = sample_ddim(self.prior, noise.repeat(2, 1, 1, 1), self.times, predict, after)
         return both.chunk(2)[1]
+
+    def reconstructing(self) -> "P2P":
+        plain = copy(self)
+        plain.reweight, plain.blend = {}, []
+        return plain
 
     def _noise(
         self, z_t: Float[Tensor, "N C h w"], t: int, prompts: PromptPair, null: Condition

@@ -34,7 +34,8 @@ class PlugAndPlay(TrajectoryMethod):
     Injected are the output of one residual block, and queries and keys of self-attention from there
     on. Of the 12 layers of Stable Diffusion's decoder the paper takes the residual block of layer 4
     and the self-attention of layers 4 to 11, counted from 0; here that is a third of the layers of
-    any decoder.
+    any decoder. The authors invert with 999 steps, here ``substeps``, and sample with a negative
+    prompt about bad pictures, here the empty one.
 
     Args:
         prior: see :class:`TrajectoryMethod`, as ``steps`` and ``guidance`` are. Its network must be
@@ -85,7 +86,9 @@ class PlugAndPlay(TrajectoryMethod):
         def predict(z_t: Tensor, t: int) -> Tensor:
             return guided_noise(self.prior, z_t, t, own, 1.0)
 
-        times = sampling_times(self.prior.num_timesteps, self.steps * self.substeps)
+        times = sampling_times(
+            self.prior.num_timesteps, self.steps * self.substeps, self.prior.schedule_shift
+        )
         found = invert_ddim(self.prior, z, times, predict, watch=watch)
         return Inversion({"trajectory": found[:, :: self.substeps]})
 

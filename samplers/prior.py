@@ -97,11 +97,14 @@ class Prior(Protocol):
         num_timesteps: length T of the noise schedule; t is in 0 .. T - 1.
         device: where the network is; latents are made there.
         dtype: precision of the network; the rest is float32 (float64 for exact priors).
+        schedule_shift: how much denser the steps of a sampler are where there is more noise, see
+            :func:`samplers.trajectory.sampling_times`; 1 for even steps.
     """
 
     num_timesteps: int
     device: torch.device
     dtype: torch.dtype
+    schedule_shift: float = 1.0
 
     def alpha_sigma(
         self, t: Int64[Tensor, " B"]

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from samplers.checks import number
-from samplers.flow import flow_levels, velocities
+from samplers.flow import flow_levels, flow_scales, velocities
 from samplers.prior import Condition, Prior, PromptPair
 from samplers.random import randn
 from samplers.trajectory import (
@@ -63,14 +63,14 @@ class RFInversion(TrajectoryMethod):
         store: Store | None = None,
     ) -> Inversion:
         noise, null = randn(z.shape, generators, z.device, z.dtype), self.prior.null(len(z))
-        levels = dict(zip(self.times, flow_levels(self.prior, self.times).to(z), strict=True))
-        x = z
+        levels, scales = self.schedule(z)
+        x = z / scales[self.times[0]]
         for step, (t, to) in enumerate(pairwise(self.times), 1):
             (velocity,), (mean,) = velocities(self.prior, x, t, [null], [1.0])
             led = (noise - x) / (1 - levels[t])
             velocity = velocity + self.gamma * (led - velocity)  # Eq. 8
             x = x + (levels[to] - levels[t]) * velocity
-            watch(Visit(step, self.steps, to, x, mean, sampling=False))
+            watch(Visit(step, self.steps, to, scales[to] * x, mean, sampling=False))
         return Inversion({"noise": x, "latents": z})
 
     @torch.no_grad()
@@ -83,12 +83,20 @@ class RFInversion(TrajectoryMethod):
     ) -> Float[Tensor, "B C h w"]:
         x, z = inversion["noise"], inversion["latents"]
         target = prompts.expand(len(x)).target
-        levels = dict(zip(self.times, flow_levels(self.prior, self.times).to(x), strict=True))
+        levels, scales = self.schedule(x)
+        source = z / scales[self.times[0]]
         for step, (t, to) in enumerate(descent(self.times), 1):
             (velocity,), (mean,) = velocities(self.prior, x, t, [target], [self.guidance])
             if step <= self.stop * self.steps:
-                led = (x - z) / (levels[t] - levels[0])  # to z at t_0, where latents are clean
+                led = (x - source) / (levels[t] - levels[0])  # to t_0, where latents are clean
                 velocity = velocity + self.eta * (led - velocity)  # Eq. 15
             x = x + (levels[to] - levels[t]) * velocity
-            x = watch(Visit(step, self.steps, to, x, mean))
-        return x
+            z_t = watch(Visit(step, self.steps, to, scales[to] * x, mean))
+            x = z_t / scales[to]
+        return z_t
+
+    def schedule(self, like: Tensor) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """By time: the level of the noise, and z_t / x."""
+        found = (which(self.prior, self.times).to(like) for which in (flow_levels, flow_scales))
+        levels, scales = (dict(zip(self.times, each, strict=True)) for each in found)
+        return levels, scales

@@ -61,6 +61,7 @@ class Visit:
         z_t: latents there, (B, C, h, w).
         mean: the clean latents that it expects, (B, C, h, w).
         sampling: False while it inverts.
+        noisy: whether ``z_t`` is as noisy as ``t`` says; otherwise it is clean all the way.
     """
 
     step: int
@@ -69,6 +70,7 @@ class Visit:
     z_t: Float[Tensor, "B C h w"]
     mean: Float[Tensor, "B C h w"]
     sampling: bool = True
+    noisy: bool = True
 
 
 # Sees every step and returns the latents to go on with, ``z_t`` itself or others.
@@ -88,8 +90,8 @@ class Store(Protocol):
         """What was saved last, or None."""
         ...
 
-    def save(self, tensors: dict[str, Tensor]) -> None:
-        """Replace what was saved."""
+    def save(self, tensors: dict[str, Tensor], at_once: bool = False) -> None:
+        """Replace what was saved; perhaps not every time, unless it has to be ``at_once``."""
         ...
 
 
@@ -112,7 +114,7 @@ class TrajectoryMethod:
         self.prior = prior
         self.steps = whole("steps", steps, 1, prior.num_timesteps - 1)
         self.guidance = number("guidance", guidance, least=-math.inf)
-        self.times = sampling_times(prior.num_timesteps, self.steps)
+        self.times = sampling_times(prior.num_timesteps, self.steps, prior.schedule_shift)
 
     def __call__(
         self,
@@ -161,10 +163,27 @@ class TrajectoryMethod:
         """
         raise NotImplementedError
 
+    def reconstructing(self) -> "TrajectoryMethod":
+        """The method without what is said of a target's words, to sample the source again."""
+        return self
 
-def sampling_times(num_timesteps: int, steps: int) -> tuple[int, ...]:
-    """``steps`` + 1 times from 0 to T - 1, as even as whole numbers can be."""
-    return tuple(round(step * (num_timesteps - 1) / steps) for step in range(steps + 1))
+
+def sampling_times(num_timesteps: int, steps: int, shift: float = 1.0) -> tuple[int, ...]:
+    """``steps`` + 1 times from 0 to T - 1, as even as whole numbers can be.
+
+    With ``shift`` above 1 they are denser where there is more noise: u of the schedule becomes
+    shift u / (1 + (shift - 1) u), as large pictures need it (Esser et al. 2024, Eq. 23).
+
+    Raises:
+        ValueError: if so many steps are not different ones.
+    """
+    times = tuple(
+        round(shift * step * (num_timesteps - 1) / (steps + (shift - 1) * step))
+        for step in range(steps + 1)
+    )
+    if len(set(times)) < len(times):
+        raise ValueError(f"steps={steps} are too many for the model's schedule")
+    return times
 
 
 def partial_times(times: Sequence[int], strength: float) -> tuple[int, ...]:

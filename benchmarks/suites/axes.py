@@ -114,7 +114,9 @@ def line_place(line: Mapping[str, Any]) -> tuple[str, str, str]:
 def varied(settings: Settings, changes: Mapping[str, Any]) -> Settings | None:
     """The settings with others in their place; None if the method has not all of them."""
     for name, value in changes.items():
-        if name in PLAIN:
+        if name in PLAIN and name not in settings.distiller:  # a sampler's steps are its own
+            if settings.trajectory and name != "seed":
+                return None
             settings = replace(settings, **{name: value})
             continue
         distiller = json.loads(json.dumps(settings.distiller))  # a copy, all the way down
@@ -126,6 +128,8 @@ def varied(settings: Settings, changes: Mapping[str, Any]) -> Settings | None:
             return None
         inner[last] = value
         settings = replace(settings, distiller=distiller, guidance=distiller.get("guidance"))
+        if name in PLAIN:
+            settings = replace(settings, **{name: value})
     return settings
 
 

@@ -1,5 +1,8 @@
 """Rectified flows, whose transformers predict a velocity: Stable Diffusion 3 and FLUX."""
 
+import hashlib
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,11 +20,12 @@ PATCH = 2  # latent elements along the side of a transformer's token
 class FlowPrior(LatentPrior):
     """z_t = (1 - s) z + s eps with s = (t + 1/2) / T, so that neither end is reached.
 
-    The network predicts the velocity eps - z. s is not shifted by the resolution, as samplers do
-    it: a distiller's choice of t says where it looks.
+    The network predicts the velocity eps - z. t is not shifted by the resolution: a distiller's
+    choice of t says where it looks. The steps of samplers are, by ``schedule_shift``.
 
     Args:
         pipeline: diffusers pipeline with a ``transformer``; its VAE in float32.
+        schedule_shift: of the pipeline's scheduler, see :func:`scheduler_shift`.
         **options: ``name``, ``folder`` and ``device``, see :class:`LatentPrior`.
 
     Raises:
@@ -31,7 +35,7 @@ class FlowPrior(LatentPrior):
     num_timesteps = 1000
     packed = 1  # latent elements in a token of the transformer's input
 
-    def __init__(self, pipeline: Any, **options: Any) -> None:
+    def __init__(self, pipeline: Any, *, schedule_shift: float = 1.0, **options: Any) -> None:
         taken, made = pipeline.transformer.config.in_channels, pipeline.vae.config.latent_channels
         if taken != self.packed * made:
             raise UserError(
@@ -41,6 +45,7 @@ class FlowPrior(LatentPrior):
             )
         super().__init__(pipeline.transformer, pipeline.vae, patch=PATCH, **options)
         self.pipeline = pipeline
+        self.schedule_shift = schedule_shift
         for name, part in pipeline.components.items():
             if name.startswith("text_encoder") and part is not None:
                 frozen(part, self.device)
@@ -64,6 +69,17 @@ class FlowPrior(LatentPrior):
     ) -> Float[Tensor, "B C h w"]:
         alpha, _ = self.alpha_sigma(t)
         return z_t + alpha * output
+
+
+def scheduler_shift(config: Mapping[str, Any]) -> float:
+    """The shift of the steps of diffusers' ``FlowMatchEulerDiscreteScheduler``.
+
+    One that grows with the resolution, as FLUX.1 [dev]'s, is that of the largest pictures.
+    """
+    if not config.get("use_dynamic_shifting"):
+        return float(config.get("shift", 1.0))
+    largest = float(config.get("max_shift", 1.15))
+    return largest if config.get("time_shift_type") == "linear" else math.exp(largest)
 
 
 class SD3Prior(FlowPrior):
@@ -126,6 +142,13 @@ class FluxPrior(FlowPrior):
         self.distilled_guidance = float(distilled_guidance)
         # FLUX.1 [schnell], which takes no guidance, was trained with shorter prompts.
         self.most_tokens = 512 if pipeline.transformer.config.guidance_embeds else 256
+
+    def model_hash(self) -> str:
+        """See :meth:`LatentPrior.model_hash`; ``distilled_guidance`` counts where it is taken."""
+        own = super().model_hash()
+        if not self.network.config.guidance_embeds:
+            return own
+        return hashlib.sha256(f"{own} {self.distilled_guidance!r}".encode()).hexdigest()
 
     def run_network(
         self, z_t: Float[Tensor, "N C h w"], t: Int64[Tensor, " N"], tensors: dict[str, Tensor]

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,7 @@ class LatentPrior(Prior):
         name: for messages and results.
         folder: where the weights were read from.
         device: where everything runs.
-        adapters: files of weights that were added to the folder's.
+        adapters: files of weights that were added to the folder's, and by what factor.
         patch: side of the patches the network cuts latents into, latent elements.
 
     Attributes:
@@ -57,10 +57,10 @@ class LatentPrior(Prior):
         name: str = "",
         folder: Path | None = None,
         device: torch.device | str = "cpu",
-        adapters: Sequence[Path] = (),
+        adapters: Mapping[Path, float] | None = None,
         patch: int = 1,
     ) -> None:
-        self.name, self.folder, self.adapters = name, folder, tuple(adapters)
+        self.name, self.folder, self.adapters = name, folder, dict(adapters or {})
         self.device, self.dtype = torch.device(device), network.dtype
         self.network, self.vae = frozen(network, self.device), frozen(vae, self.device)
         # the configs may leave these out: shift_factor is None for most models
@@ -170,7 +170,7 @@ class LatentPrior(Prior):
     def model_hash(self) -> str:
         """SHA-256 over names and contents of the safetensors files of network, VAE and text.
 
-        Adapters count by their contents.
+        Adapters count by their contents and factors.
 
         Raises:
             ValueError: for a prior that was not loaded from a folder.
@@ -188,8 +188,9 @@ class LatentPrior(Prior):
                 digest.update(f"{part}/{path.name}\n".encode())
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
-        for path in self.adapters:
+        for path, factor in self.adapters.items():
             digest.update(hashlib.sha256(expanded(path).read_bytes()).digest())
+            digest.update(repr(factor).encode())
         return digest.hexdigest()
 
 

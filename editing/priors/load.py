@@ -13,7 +13,7 @@ from editing.errors import UserError
 from editing.priors.adapters import apply_embedding, apply_lora
 from editing.priors.diffusion import DiffusionPrior, SDXLPrior
 from editing.priors.families import FAMILIES, T5, Family
-from editing.priors.flow import FluxPrior, SD3Prior
+from editing.priors.flow import FluxPrior, SD3Prior, scheduler_shift
 from editing.priors.folders import check_folder, find_folder
 from editing.priors.latent import LatentPrior
 from editing.priors.tuning import Tuning, tune
@@ -55,7 +55,7 @@ def load_prior(
     folder = find_folder(name_or_path)
     kind = check_folder(folder)
     # Imported late: the imports take seconds, and wrong arguments shall fail at once.
-    from diffusers import DDPMScheduler
+    from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
@@ -69,6 +69,10 @@ def load_prior(
             # DDPM computes alpha-bar from the betas of any scheduler's config, zero-SNR included
             scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
             schedule = scheduler.alphas_cumprod, scheduler.config.prediction_type
+        else:
+            shift = scheduler_shift(
+                FlowMatchEulerDiscreteScheduler.load_config(folder, subfolder="scheduler")
+            )
     except Exception as error:  # two libraries, a Rust reader and the file system: no common class
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"The model in {folder} cannot be read: {reason}") from error
@@ -87,7 +91,8 @@ def load_prior(
         apply_embedding(pipeline, embedding)
     if lora:
         apply_lora(pipeline, lora, lora_scale)
-    options["adapters"] = [Path(path) for path in (lora, *embeddings) if path]
+    added = {Path(lora): float(lora_scale)} if lora else {}
+    options["adapters"] = added | {Path(path): 1.0 for path in embeddings}
     prior: LatentPrior
     if kind == "sd":
         prior = DiffusionPrior(
@@ -100,11 +105,11 @@ def load_prior(
     elif kind == "sdxl":
         prior = SDXLPrior(pipeline, *schedule, **options)
     elif kind == "sd3":
-        prior = SD3Prior(pipeline, **options)
+        prior = SD3Prior(pipeline, schedule_shift=shift, **options)
     else:
         if distilled_guidance is not None:
             options["distilled_guidance"] = distilled_guidance
-        prior = FluxPrior(pipeline, **options)
+        prior = FluxPrior(pipeline, schedule_shift=shift, **options)
     tune(prior, tuning, device)
     return prior
 

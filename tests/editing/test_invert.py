@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -88,8 +89,11 @@ def test_several_pictures_with_several_targets(
     assert pictures[0]["from_inversion"] == "inv/inversion/1.safetensors"
     one = ("method=ddib", "inversion=inv/inversion/2.safetensors", "target=a pig", "output=one")
     assert edit(*one, without=INVERTED).code == 0
-    a = Image.open(tmp_path / "out/edited/2-a_pig.png")
-    assert a.tobytes() == Image.open(tmp_path / "one/edited.png").tobytes()
+    several, alone = (
+        np.asarray(Image.open(tmp_path / name), dtype=int)
+        for name in ("out/edited/2-a_pig.png", "one/edited.png")
+    )
+    assert abs(several - alone).max() <= 1  # products round differently in a larger batch
 
 
 @pytest.mark.parametrize("method", ["null_text", "latent_top"])
@@ -226,6 +230,16 @@ def test_an_edit_does_not_go_where_its_inversion_is(
     assert (tmp_path / "inv/inversion.safetensors").exists()
     assert edit(*words, "output=inv/pig", without=INVERTED).code == 0
     assert "\nsize: 16\n" in (tmp_path / "inv/pig/config.yaml").read_text()
+
+
+def test_what_is_said_of_the_target_is_not_asked_of_the_source(
+    inverted: Callable[..., Any], edit: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Words of the target, which the reconstruction's prompt does not have."""
+    said = "method.reweight={pig: 2}", "method.blend=[cat,pig]"
+    assert inverted("method=p2p", "output=inv", *said).code == 0
+    assert "psnr" in result_of(tmp_path / "inv")["pictures"][0]
+    assert edit("method=p2p", "inversion=inv", *said, without=INVERTED).code == 0
 
 
 def test_what_comes_after_an_inversion_may_fail(

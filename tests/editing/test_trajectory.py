@@ -13,9 +13,10 @@ from editing.callbacks import Trace
 from editing.errors import NonFiniteError
 from editing.trajectory import TrajectoryEditor
 from samplers.ddib import DDIB
+from samplers.flowedit import FlowEdit
 from samplers.random import make_generators
 from samplers.sdedit import SDEdit
-from samplers.trajectory import Inversion
+from samplers.trajectory import Inversion, Visit
 
 METHODS = sorted(
     "autoencoder cyclediffusion ddib ddpm_inversion direct_inversion edict flowedit latent_top "
@@ -53,6 +54,33 @@ def test_outside_the_mask_latents_are_the_source_s(tiny_prior: Any, images: torc
     # what is kept is noisy on the way, and not only put back at the end
     free = editor(images, prompts, make_generators(0, range(2)))
     assert not torch.allclose(edit.latents[..., :6], free.latents[..., :6])
+
+
+@pytest.mark.parametrize("last", [0, 2])
+def test_flowedit_is_kept_clean_outside_the_mask(
+    tiny_prior: Any, images: torch.Tensor, last: int
+) -> None:
+    mask = torch.zeros(2, 1, 32, 48)
+    mask[..., :24] = 1
+    z, seen = tiny_prior.encode(images), []
+    method = FlowEdit(tiny_prior, steps=5, last=last)
+    flowed = method.sample
+
+    def watched(*args: Any) -> torch.Tensor:
+        *others, watch = args
+
+        def see(visit: Visit) -> torch.Tensor:
+            seen.append((visit, watch(visit)))
+            return seen[-1][1]
+
+        return flowed(*others, see)
+
+    method.sample = watched  # type: ignore[method-assign]
+    prompts = tiny_prior.pair(source="a cat", target="a pig")
+    TrajectoryEditor(method)(images, prompts, make_generators(0, range(2)), mask=mask)
+    assert [visit.noisy for visit, _ in seen] == [False] * (3 - last) + [True, False][-last:][:last]
+    for visit, kept in seen:
+        assert torch.equal(kept[..., 6:], z[..., 6:]) == (not visit.noisy)
 
 
 def test_a_known_inversion_is_taken(tiny_prior: Any, images: torch.Tensor) -> None:

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from samplers.ddib import DDIB
 from samplers.latent_top import LatentTOP
-from samplers.null_text import NullText
+from samplers.null_text import NullText, with_text
 from samplers.prior import Condition, count_evaluations
 from samplers.random import make_generators
+from samplers.trajectory import Visit
 
 METHODS = (NullText, LatentTOP)
 STEPS, GUIDANCE = 4, 5.0
@@ -27,7 +28,7 @@ class Memory:
     def load(self) -> dict[str, Tensor] | None:
         return self.kept
 
-    def save(self, tensors: dict[str, Tensor]) -> None:
+    def save(self, tensors: dict[str, Tensor], at_once: bool = False) -> None:
         if not self.left:
             raise KeyboardInterrupt
         self.left -= 1
@@ -93,7 +94,7 @@ def test_both_biases_follow_the_gradient_of_the_first_step(tiny_prior: Any) -> N
     found = how.fit_both(z, null, t, to, cat, goal)
     noise, text = z.clone().requires_grad_(), null.clone().requires_grad_()
     conditional = tiny_prior.predict_noise(noise, torch.tensor([t, t]), cat)
-    error = (how.step(text, noise, t, to, conditional) - goal).square().flatten(1).mean(1).sum()
+    error = (how.step(text, noise, t, to, conditional)[0] - goal).square().flatten(1).mean(1).sum()
     for moved, start, whole in zip(
         found, (z, null), torch.autograd.grad(error, [noise, text]), strict=True
     ):
@@ -141,7 +142,7 @@ def test_the_best_start_is_taken(tiny_prior: Any) -> None:
 
     def error(noise: Tensor, null: Tensor) -> Tensor:
         conditional = tiny_prior.predict_noise(noise, torch.tensor([t, t]), cat)
-        return (how.step(null, noise, t, to, conditional) - goal).square().flatten(1).mean(1)
+        return (how.step(null, noise, t, to, conditional)[0] - goal).square().flatten(1).mean(1)
 
     goal = 3 * z.flip(0)  # far away, so that half of all small changes lead towards it
     several = made(LatentTOP, tiny_prior, starts=8, hops=4, scale=0.02)
@@ -199,3 +200,88 @@ def test_memory_is_that_of_one_forward_and_backward(tiny_prior: Any) -> None:
 def test_a_prior_without_embeddings_is_refused(mixture_prior: Any) -> None:
     with pytest.raises(ValueError, match="no text embeddings"):
         NullText(mixture_prior)
+
+
+class Flush(torch.autograd.Function):
+    """Loses the gradients that half precision has no normal numbers for."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return torch.where(gradient.abs() < torch.finfo(torch.float16).tiny, 0.0, gradient)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_small_gradients_survive_half_precision(
+    tiny_prior: Any, method: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a mean over many elements."""
+    how, cat = made(method, tiny_prior, iterations=1), tiny_prior.embed(["a cat"])
+    t, to, null = how.times[-1], how.times[-2], tiny_prior.null(1).tensors["text"].float()
+    noise = torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        conditional = tiny_prior.predict_noise(noise, torch.tensor([t]), cat)
+        goal = how.step(0.99 * null, noise, t, to, conditional)[0]
+    ask = tiny_prior.predict_noise
+
+    def learn() -> list[Tensor]:
+        found = [how.fit(null, noise, t, to, conditional, goal, 1) - null]
+        if method is LatentTOP:
+            both = how.fit_both(noise, null, t, to, cat, goal)
+            found += [both[0] - noise, both[1] - null]
+        return found
+
+    exact = learn()
+    monkeypatch.setattr(tiny_prior, "predict_noise", lambda *args: Flush.apply(ask(*args)))
+    for one, other in zip(exact, learn(), strict=True):
+        flat = one.flatten(), other.flatten()
+        assert one.any() and torch.nn.functional.cosine_similarity(*flat, dim=0) > 0.99
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_watcher_sees_each_step_once_and_what_is_expected(tiny_prior: Any, method: Any) -> None:
+    z, cat = latents(), tiny_prior.embed(["a cat"]).expand(2)
+    how, store = made(method, tiny_prior, iterations=2), Memory(3)
+    seen: list[Visit] = []
+
+    def watch(visit: Visit) -> Tensor:
+        seen.append(visit)
+        return visit.z_t
+
+    with pytest.raises(KeyboardInterrupt):
+        how.invert(z, cat, make_generators(0, range(2)), watch, store)
+    store.left = 10**6
+    how.invert(z, cat, make_generators(0, range(2)), watch, store)
+    fitted = [visit for visit in seen if visit.t < how.times[-1]][-STEPS:]
+    assert [visit.step for visit in fitted] == [1, 2, 3, 4]
+    for visit, t in zip(fitted, reversed(how.times[:-1]), strict=True):
+        alpha, sigma = tiny_prior.alpha_sigma(torch.tensor([t] * 2))
+        noise = (visit.z_t - alpha * visit.mean) / sigma
+        assert visit.t == t and 0.3 < noise.std() < 3  # of the steps' predictions
+
+
+def test_few_iterations_move_the_noise_too(tiny_prior: Any) -> None:
+    z, cat = latents(), tiny_prior.embed(["a cat"]).expand(2)
+    found = [
+        made(LatentTOP, tiny_prior, iterations=count, starts=0, hops=0).invert(
+            z, cat, make_generators(0, range(2))
+        )
+        for count in (0, 1)
+    ]
+    assert not torch.equal(found[0]["noise"], found[1]["noise"])
+
+
+def test_an_empty_prompt_of_zeros_gets_biases_too(
+    tiny_prior: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Stable Diffusion XL has it."""
+    z, cat = latents(), tiny_prior.embed(["a cat"]).expand(2)
+    empty = with_text(tiny_prior.null(2), torch.zeros_like(tiny_prior.null(2).tensors["text"]))
+    monkeypatch.setattr(tiny_prior, "null", lambda count: empty)
+    how = made(LatentTOP, tiny_prior, starts=8, hops=0, scale=0.02)
+    with torch.no_grad():
+        _, null = how.begin(z, cat, 3 * z.flip(0), make_generators(0, range(2)))
+    assert (null != 0).any()

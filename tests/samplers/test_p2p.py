@@ -269,6 +269,11 @@ def test_sdxl(sdxl: Any) -> None:
         ({"reweight": {"pig": -1}}, "reweight.pig=-1"),
         ({"blend": ["a", "b", "c"]}, "a word, or two"),
         ({"blend": ""}, "a word, or two"),
+        ({"blend": 3}, "blend=3 cannot be used"),
+        ({"blend": [1, 2]}, "a word, or two"),
+        ({"blend": {"a": 1}}, "a word, or two"),
+        ({"reweight": 2}, "reweight=2 cannot be used: give factors"),
+        ({"reweight": "pig"}, "give factors"),
         ({"blend": "a", "blend_threshold": 2}, "blend_threshold=2"),
     ],
 )

@@ -227,6 +227,41 @@ def test_flow_coordinates(gaussian_prior: Any) -> None:
     torch.testing.assert_close(of_pig, guided - clean)
 
 
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        (RFInversion, {"eta": 0.0}),
+        (FlowEdit, {"strength": 1.0, "last": 400}),
+        (FlowEdit, {"strength": 1.0, "source_guidance": 1.0}),
+    ],
+)
+def test_flows_arrive_where_ddim_does(gaussian_prior: Any, method: Any, options: Any) -> None:
+    """Between Gaussians of one variance that is a shift by the distance of their means."""
+    z, prompts = latents(), both(gaussian_prior, 2)
+    shift = gaussian_prior.means[1, 0] - gaussian_prior.means[0, 0]
+    slopes = []
+    for how in (
+        made(DDIB, gaussian_prior, steps=400, guidance=1.0),
+        made(method, gaussian_prior, steps=400, guidance=1.0, **options),
+    ):
+        there = how(z, prompts, make_generators(0, range(2)))
+        again = how(z, both(gaussian_prior, 2, target="a cat"), make_generators(0, range(2)))
+        slopes.append(float(((there - again) * shift).sum() / (2 * shift.square().sum())))
+    assert slopes[1] == pytest.approx(slopes[0], abs=0.012), slopes
+
+
+def test_what_is_changed_from_outside_is_changed_in_both_of_edict(gaussian_prior: Any) -> None:
+    """A watcher that gives back equal latents, though others, changes nothing."""
+    z, prompts = latents(), both(gaussian_prior, 2)
+    how = made(EDICT, gaussian_prior)
+    free = how(z, prompts, make_generators(0, range(2)))
+    same = how(z, prompts, make_generators(0, range(2)), lambda visit: visit.z_t.clone())
+    assert torch.equal(free, same)
+    inversion = how.invert(z, prompts.source, make_generators(0, range(2)))
+    moved = how.sample(inversion, prompts, make_generators(0, [0, 1]), lambda visit: visit.z_t + 1)
+    assert (moved - free).abs().max() > 1
+
+
 def test_flowedit_averages_and_ends_with_sampling(mixture_prior: Any) -> None:
     z, prompts = latents(), both(mixture_prior, 2)
     once, often = (made(FlowEdit, mixture_prior, strength=0.7, averages=count) for count in (1, 3))
@@ -242,6 +277,10 @@ def test_flowedit_averages_and_ends_with_sampling(mixture_prior: Any) -> None:
 
 def test_times() -> None:
     assert sampling_times(1000, 4) == (0, 250, 500, 749, 999)
+    # Stable Diffusion 3's: diffusers' scheduler has sigma = 3 u / (1 + 2 u)
+    assert sampling_times(1001, 4, shift=3.0) == (0, 500, 750, 900, 1000)
+    with pytest.raises(ValueError, match="steps=900 are too many"):
+        sampling_times(1000, 900, shift=3.0)
     assert partial_times((0, 1, 2, 3, 4), 0.5) == (0, 1, 2)
     assert partial_times((0, 1, 2, 3, 4), 0.0) == (0, 1)
 

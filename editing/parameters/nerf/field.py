@@ -116,8 +116,7 @@ class Field(nn.Module):
         ).to(self.center.device)
         for name, value in self.state_dict().items():
             if name.endswith("_grid"):
-                size = (resolution,) * 3
-                value = F.interpolate(value, size, mode="trilinear", align_corners=True)
+                value = resized(value, resolution)
             finer.state_dict()[name].copy_(value)
         return finer
 
@@ -160,6 +159,20 @@ def sample(
     flat = where.reshape(1, 1, 1, -1, 3)
     values = F.grid_sample(grid, flat, padding_mode="border", align_corners=True)
     return values[0, :, 0, 0].T.reshape(*where.shape[:-1], grid.shape[1])
+
+
+def resized(grid: Float[Tensor, "1 C d d d"], side: int) -> Float[Tensor, "1 C D D D"]:
+    """A grid with ``side`` points along every axis, trilinear, corners on corners.
+
+    Axis by axis with matrices: several times faster on a CPU than torch's own interpolation.
+    """
+    if grid.shape[-1] == side:
+        return grid
+    points = torch.eye(grid.shape[-1], dtype=grid.dtype, device=grid.device)[:, None]
+    mix = F.interpolate(points, side, mode="linear", align_corners=True)[:, 0]  # (d, D)
+    for equation in ("bczyx,xX->bczyX", "bczyx,yY->bczYx", "bczyx,zZ->bcZyx"):
+        grid = torch.einsum(equation, grid, mix)
+    return grid
 
 
 def harmonics(directions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 9"]:

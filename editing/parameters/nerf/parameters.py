@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from editing.parameters.nerf.field import Field
+from editing.parameters.nerf.field import Field, resized
 from editing.parameters.nerf.fit import Fit, fit
 from editing.parameters.nerf.render import render
 from editing.parameters.scenes import FromViews
@@ -77,11 +76,7 @@ class Radiance:
 
 def total(grids: Sequence[Tensor], side: int) -> Float[Tensor, "1 C D D D"]:
     """The sum of grids, each brought to ``side`` points along every axis."""
-    size = (side,) * 3
-    return sum(
-        (F.interpolate(grid, size, mode="trilinear", align_corners=True) for grid in grids[1:]),
-        F.interpolate(grids[0], size, mode="trilinear", align_corners=True),
-    )
+    return sum((resized(grid, side) for grid in grids[1:]), resized(grids[0], side))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from benchmarks.rows import read_asked, read_rows
 from benchmarks.suites.axes import varied
 from benchmarks.suites.base import Study, Suite
 from benchmarks.suites.robustness import Robustness
+from editing.build import make_editor
 from editing.edit import DistillationEditor
 from editing.errors import UserError
 from tests.benchmarks.suites.conftest import settings_of
@@ -26,6 +27,15 @@ def test_settings_are_replaced_and_the_old_ones_stay() -> None:
     assert json.dumps(settings.distiller) == before
     assert varied(settings_of("method=dds"), {"noise.iterations": 5}) is None
     assert varied(settings, {"nothing.like.it": 5}) is None
+
+
+def test_the_steps_of_a_sampler_are_its_own(tiny_prior: Any) -> None:
+    settings = settings_of("method=sdedit")
+    moved = varied(settings, {"steps": 7, "seed": 3})
+    assert moved is not None and (moved.steps, moved.seed) == (7, 3)
+    editor: Any = make_editor(moved, tiny_prior)
+    assert editor.method.steps == 7
+    assert varied(settings, {"step_size": 0.1}) is None
 
 
 def test_methods_are_moved_and_shown_together(

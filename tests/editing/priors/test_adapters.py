@@ -70,6 +70,9 @@ def test_a_lora_is_added(folder: Path, tmp_path: Path, scale: float) -> None:
     plain.network = network
     torch.testing.assert_close(found, plain.predict_noise(z_t, t, cat), atol=1e-4, rtol=1e-4)
     assert prior.model_hash() != load_prior(folder, device="cpu").model_hash()
+    options = {"lora": tmp_path / "lora.safetensors", "lora_scale": 0.3}
+    other = load_prior(folder, device="cpu", **options)
+    assert prior.model_hash() != other.model_hash(), "scaled otherwise it is another model"
 
 
 def test_a_word_is_learned(tiny_sd: Path, tmp_path: Path) -> None:

@@ -46,6 +46,16 @@ def scatter(points: Sequence[Point], x: Column, y: Column, title: str = "") -> s
     return "\n".join([*parts, "</svg>"])
 
 
+def standalone(plot: str) -> str:
+    """A plot as a file of its own, which a page would otherwise bring the styles for."""
+    head, rest = plot.split(">", 1)
+    return (
+        f'{head} xmlns="http://www.w3.org/2000/svg"><style>text {{ font: 11px sans-serif; '
+        f"fill: #333; }} .grid {{ stroke: #e8e8e8; }} .title {{ font-weight: 600; }}</style>"
+        f'<rect width="100%" height="100%" fill="white"/>{rest}'
+    )
+
+
 def curves(lines: Mapping[str, Sequence[tuple[float, Estimated]]], x: Column, y: Column) -> str:
     """A line per name through estimates at places along x, with their intervals upwards."""
     places = [place for line in lines.values() for place, _ in line]

@@ -3,6 +3,7 @@
     python -m benchmarks.show runs/cat_to_others
     python -m benchmarks.show docs/results/cat_to_others.parquet --labels dds ids
     python -m benchmarks.show runs/cat_to_others --save cat_to_others.parquet
+    python -m benchmarks.show runs/cat_to_others --metrics exact_psnr clip_direction --plot plot.svg
 
 A run is a folder that benchmarks.run wrote, or a file that `--save` made of some: the rows of
 tables and differences, without the pictures.
@@ -18,8 +19,10 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.analysis import metrics_of
+from benchmarks.analysis import metrics_of, summary
 from benchmarks.frames import KEYS, frame, of_asked
+from benchmarks.metrics import COLUMNS
+from benchmarks.plots import scatter, standalone
 from benchmarks.rows import read_asked, read_rows
 from benchmarks.suites.base import REFERENCES
 from benchmarks.tables import check_metrics, print_tables, write_tables
@@ -43,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--metrics", nargs="+", default=(), help="that are shown; all")
     parser.add_argument("--common", action="store_true", help="only cases that every method has")
     parser.add_argument("--save", type=Path, help="a .parquet file to write instead of printing")
+    parser.add_argument("--plot", type=Path, help="an .svg file to write: of two --metrics")
     args = parser.parse_args(argv)
     try:
         data = chosen(read_runs(args.runs), args.labels, check_metrics(args.metrics))
@@ -52,6 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.save:
             save(data, args.save)
             print(f"{args.save}: {len(data)} rows of {data.label.nunique()} methods")
+        if args.plot:
+            plot(data, args.metrics, args.plot)
+            print(f"{args.plot}: {args.metrics[1]} against {args.metrics[0]}")
+        if args.save or args.plot:
             return 0
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -137,6 +145,29 @@ def common(data: pd.DataFrame) -> pd.DataFrame:
     return data[kept].reset_index(drop=True)
 
 
+def plot(data: pd.DataFrame, metrics: Sequence[str], path: Path) -> None:
+    """Writes where all methods lie between two metrics, over all kinds of edit.
+
+    Raises:
+        UserError: there are not two metrics that a method has, or several suites, or the file
+            cannot be written.
+    """
+    if len(metrics) != 2:
+        raise UserError("--plot needs two --metrics: the one across, and the one upwards.")
+    if (suites := data.suite.unique()).size > 1:
+        raise UserError(f"--plot shows one suite, and there are {', '.join(sorted(suites))}.")
+    lines = {line["label"]: line for line in summary(data)}  # of a method, all kinds come last
+    points = [
+        (label, *(line["metrics"][name] for name in metrics))
+        for label, line in lines.items()
+        if label not in REFERENCES and set(metrics) <= set(line["metrics"])
+    ]
+    if not points:
+        raise UserError(f"No method has both {' and '.join(metrics)}.")
+    across, upwards = (COLUMNS[name] for name in metrics)
+    _write(path, standalone(scatter(points, across, upwards)).encode())
+
+
 def save(data: pd.DataFrame, path: Path) -> None:
     """Writes rows to a file that :func:`read_file` reads.
 
@@ -145,8 +176,12 @@ def save(data: pd.DataFrame, path: Path) -> None:
     """
     buffer = BytesIO()
     data.drop(columns=NAMES, errors="ignore").to_parquet(buffer, index=False, compression="zstd")
+    _write(path, buffer.getvalue())
+
+
+def _write(path: Path, data: bytes) -> None:
     try:
-        write(path, buffer.getvalue())
+        write(path, data)
     except OSError as error:
         raise UserError(f"Cannot write to {path}: {reason(error)}.") from error
 

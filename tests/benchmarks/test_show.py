@@ -1,6 +1,7 @@
 """Tables without running anything: from folders, and from rows that were published."""
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
@@ -105,3 +106,19 @@ def test_what_cannot_be_shown_is_said(
     assert main(words) == 2
     error = capsys.readouterr().err
     assert expected in error and error.count("\n") == 1
+
+
+def test_a_plot_of_two_metrics(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "plot.svg"
+    words = ("--metrics", "exact_psnr", "target_species")
+    assert "target_species against exact_psnr" in said(capsys, run, *words, "--plot", path)
+    root = ElementTree.fromstring(path.read_bytes())
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    names = {title.text for title in root.iter("{http://www.w3.org/2000/svg}title")}
+    assert names == {"dds", "ids"}, "the references are none of the methods"
+    assert main([str(run), "--plot", str(path)]) == 2
+    assert "--plot needs two --metrics" in capsys.readouterr().err
+    assert main([str(run), "--metrics", "exact_psnr", "iou", "--plot", str(path)]) == 2
+    assert "No method has both exact_psnr and iou" in capsys.readouterr().err

@@ -73,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def read_runs(runs: Sequence[Path]) -> pd.DataFrame:
     """The rows of runs together; of an edit that several have, the latest.
 
+    A method that two runs call differently, because they have others beside it, gets the longer of
+    the names.
+
     Raises:
         UserError: one of them has no rows, or two call different edits the same.
     """
@@ -81,6 +84,8 @@ def read_runs(runs: Sequence[Path]) -> pd.DataFrame:
     parts = [frame(rows)] if folders else []  # together, so that labels tell them apart
     parts += [read_file(run) for run in runs if not run.is_dir()]
     data = pd.concat(parts, ignore_index=True)
+    names = data.groupby("edit").label.agg(lambda labels: max(labels, key=len))
+    data = data.assign(label=data.edit.map(names))
     data = data.drop_duplicates([*SAME, "edit"], keep="last", ignore_index=True)
     several = data[~data.label.isin(REFERENCES)].groupby("label").edit.nunique()
     if (mixed := several[several > 1].index).any():

@@ -64,6 +64,20 @@ def test_cases_that_all_methods_have(
     assert counts[2:7] == ["5"] * 5
 
 
+def test_one_edit_has_one_name(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though its name is shorter where nothing else of its method is beside it."""
+    alone, path = tmp_path / "alone", tmp_path / "rows.parquet"
+    for case in range(20):
+        write_row(alone, f"{case}", row("dds", case, 1.0, guidance=99))
+    said(capsys, alone, "--save", path)
+    assert set(pd.read_parquet(path).label) == {"dds"}
+    write_row(run, "99", row("dds", 0, 2.0, guidance=99))
+    data = read_runs([run, path])
+    assert (data.label == "dds guidance=99").sum() == 20 and (data.label == "dds").sum() == 40
+
+
 def test_different_edits_are_never_called_the_same(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

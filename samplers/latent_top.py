@@ -159,6 +159,6 @@ class LatentTOP(NullText):
                 # asked again, so that the two predictions' activations are not held together
                 again = guided_noise(self.prior, noise, t, source, 1.0)
                 (through,) = torch.autograd.grad(again, noise, gradients[2])
-                whole_ = [(gradients[0] + through) / size, gradients[1] / size]
-                move(optimizer, [noise, null], whole_, still)
+                of_noise, of_null = gradients[0] + through, gradients[1]
+                move(optimizer, [noise, null], [of_noise / size, of_null / size], still)
         return noise.detach(), null.detach()

@@ -110,7 +110,9 @@ class DistillationEditor:
                 for group, rate in zip(optimizer.param_groups, canvas.rates, strict=True):
                     group["lr"] = rate * self.step_size * self.schedule(progress)
                 optimizer.zero_grad()
-                target.backward(drawn.gradient)
+                # views of shared tensors count as their mean: a step is as large for any number
+                share = 1 if canvas.per_image else len(target)
+                target.backward(drawn.gradient / share)
                 good = [tensor.detach().clone() for tensor in canvas.tensors]
                 optimizer.step()
                 if inside is not None:

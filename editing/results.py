@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import unicodedata
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
@@ -144,18 +144,19 @@ def _result_names() -> set[str]:
     return {RESULT, CONFIG, *kinds, *(kind + suffix for kind, suffix in kinds.items())}
 
 
-def clear(folder: Path) -> None:
-    """Remove the result that a folder holds: `result.json`, then the pictures it lists."""
+def clear(folder: Path, keep: Collection[str] = ()) -> None:
+    """Remove the result that a folder holds: `result.json`, then what it lists, but for `keep`."""
     path = folder / RESULT
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         kinds = PICTURES | REVERSED | INVERTED
         listed = [str(p[kind]) for p in record["pictures"] for kind in kinds if kind in p]
+        listed += [str(name) for p in record["pictures"] for name in p.get("files", ())]
     except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is not ours
         listed = []
     path.unlink(missing_ok=True)
     inside = folder.resolve()
-    for file in (folder / name for name in listed):
+    for file in (folder / name for name in listed if name not in keep):
         if inside in file.resolve().parents:
             file.unlink(missing_ok=True)
             with suppress(OSError):  # another picture's is still there, or it is the result's own

@@ -62,9 +62,11 @@ def edit_scene(settings: Settings, config: dict[str, Any], command: str) -> None
     make_parameters(settings).check(job.path)
     name = results.run_name([job.path], job.target, settings.method)
     output, named = expanded(settings.output or Path(settings.parent) / name), bool(settings.output)
+    going_on = settings.resume and (output / CHECKPOINT).exists()
+    free = settings.overwrite or going_on
     with (
         memory_advice(),
-        results.claimed_folder(output, named=named, overwrite=settings.overwrite) as folder,
+        results.claimed_folder(output, named=named, overwrite=free) as folder,
     ):
         begun = (folder / CHECKPOINT).exists()
         if begun and not (settings.resume or settings.overwrite):
@@ -81,7 +83,7 @@ def edit_scene(settings: Settings, config: dict[str, Any], command: str) -> None
         try:
             session.edit_scene(job, size, config)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(how_to_go_on(folder)) from None
+            raise KeyboardInterrupt(how_to_go_on(folder, settings.overwrite)) from None
         finally:
             if session.finished:
                 session.write_records(config | effective(settings, config, size), command)
@@ -110,11 +112,12 @@ def find_job(settings: Settings) -> Job:
     return Job(expanded(settings.src), targets[0], settings.source)
 
 
-def how_to_go_on(folder: Path) -> str:
+def how_to_go_on(folder: Path, overwrite: bool) -> str:
     """What to say after Ctrl-C."""
     if not (folder / CHECKPOINT).exists():
         return "Interrupted; nothing of this edit can be gone on with."
-    return f"Interrupted; the same command with output={folder} resume=true goes on from here."
+    but = ", without overwrite=true," if overwrite else ""
+    return f"Interrupted; the same command with output={folder} resume=true{but} goes on from here."
 
 
 def fingerprint(
@@ -171,8 +174,12 @@ class SceneSession(Session):
         self.status = "finished"
 
     def find_source(self, parameters: SceneParameters, path: Path, size: int) -> Source:
-        """Read the scene, reconstruct it if need be, and keep it as it was."""
-        if self.settings.resume:
+        """Read the scene, reconstruct it if need be, and keep it as it was.
+
+        An older result makes way for it; where there is none, what is there is of the run that
+        goes on.
+        """
+        if self.settings.resume and not (self.folder / results.RESULT).exists():
             parameters = parameters.kept(self.folder)
         bar = tqdm(desc="reconstruction", unit="step", leave=False, delay=1)
 
@@ -184,6 +191,7 @@ class SceneSession(Session):
             found = parameters.read(path, size, self.prior.size_multiple)
         with self.timed("reconstruct"), bar:
             source = parameters.prepare(found, self.prior.device, self.settings.seed, progress)
+        results.clear(self.folder, keep=source.files)
         for name, data in source.files.items():
             write_file(self.folder / name, data)
         return source

@@ -131,7 +131,8 @@ class MenagerieScenes(OfScenes):
         for row, case in enumerate(cases):
             scene, device = case.about.source, editor.distiller.prior.device
             posed = prepared(parameters, scene, self.size, self.views, float(self.arc), str(device))
-            generators = make_generators(seed, [case.index + i for i in range(parameters.views)])
+            first = case.index * parameters.views
+            generators = make_generators(seed, range(first, first + parameters.views))
             made = editor(posed, prompts[row : row + 1], generators)
             assert made.canvas is not None
             strips.append(self.seen(made.canvas, scene))

@@ -23,6 +23,9 @@ from editing.parameters.views import Cameras, Views
 
 LAYOUTS = "transforms.json (Blender, nerfstudio), poses_bounds.npy (LLFF) or sparse/0 (COLMAP)"
 NERFSTUDIO_LENS = ("k1", "k2", "p1", "p2")
+# Lenses of which OpenCV's model with these four numbers is the whole truth, by the names they have.
+NERFSTUDIO_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE")
+COLMAP_MODELS = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 
 
 @dataclass(frozen=True)
@@ -128,19 +131,36 @@ def read_transforms(path: Path) -> Layout:
 def _transforms_frame(path: Path, data: dict[str, Any], frame: dict[str, Any]) -> Frame:
     both = data | frame  # a frame may have a lens of its own
     picture = _suffixed(path.parent / str(frame["file_path"]))
-    size = (int(both["w"]), int(both["h"])) if {"w", "h"} <= both.keys() else None
-    fx, fy, cx, cy = (
-        float(both[key]) if key in both else None for key in ("fl_x", "fl_y", "cx", "cy")
-    )
-    angle = math.nan if fx else float(both["camera_angle_x"])
-    pose = _pose(np.asarray(frame["transform_matrix"], dtype=np.float64), picture.name)
-    if "FISHEYE" in str(both.get("camera_model")) or any(both.get(key) for key in ("k3", "k4")):
+    model = str(both.get("camera_model", "OPENCV"))
+    if model not in NERFSTUDIO_MODELS or any(both.get(key) for key in ("k3", "k4")):
         raise UserError(
-            f"{str(path)!r} has a lens with k3 or k4, or a fisheye: undistort its pictures first, "
-            "with colmap image_undistorter for instance."
+            f"{str(path)!r} has a lens of the kind {model}, or with k3 or k4, which is not "
+            "understood: undistort its pictures first, with colmap image_undistorter for instance."
         )
-    distortion = tuple(float(both.get(key, 0)) for key in NERFSTUDIO_LENS)
+    size = None
+    if {"w", "h"} <= both.keys():
+        size = round(_finite(both, "w", path)), round(_finite(both, "h", path))
+    fx, fy, cx, cy = (
+        _finite(both, key, path) if key in both else None for key in ("fl_x", "fl_y", "cx", "cy")
+    )
+    angle = math.nan
+    if not fx:
+        angle = _finite(both, "camera_angle_x", path)
+        if not 0 < angle < math.pi:
+            raise UserError(
+                f"{str(path)!r} has camera_angle_x={angle:g}: it is in radians, above 0 and below "
+                "pi."
+            )
+    pose = _pose(np.asarray(frame["transform_matrix"], dtype=np.float64), picture.name)
+    distortion = tuple(_finite({key: 0.0} | both, key, path) for key in NERFSTUDIO_LENS)
     return Frame(picture, pose, (fx, fy or fx, cx, cy), size, angle, distortion)
+
+
+def _finite(values: dict[str, Any], key: str, path: Path) -> float:
+    value = float(values[key])
+    if not math.isfinite(value):
+        raise UserError(f"{str(path)!r} has {key}={value}: it must be a finite number.")
+    return value
 
 
 def _suffixed(path: Path) -> Path:
@@ -171,8 +191,17 @@ def read_llff(folder: Path) -> Layout:
             f"{str(path)!r} has {len(rows)} poses, and images/ has {len(pictures)} pictures: "
             "they must be as many."
         )
-    if not (np.isfinite(rows[:, 15:]).all() and (0 < rows[:, 15]).all()):
-        raise UserError(f"{str(path)!r} has depths that are not positive numbers.")
+    near, far = rows[:, 15], rows[:, 16]
+    if not (np.isfinite(rows[:, 15:]).all() and (0 < near).all() and (near < far).all()):
+        raise UserError(
+            f"{str(path)!r} has depths that are no positive numbers, the nearest before the "
+            "farthest."
+        )
+    lenses = rows[:, :15].reshape(-1, 3, 5)[:, :, 4]
+    if not (np.isfinite(lenses).all() and (0 < lenses).all()):
+        raise UserError(
+            f"{str(path)!r} has a height, width or focal length that is no positive number."
+        )
     frames = []
     for picture, row in zip(pictures, rows, strict=True):
         matrix = row[:15].reshape(3, 5)
@@ -205,12 +234,12 @@ def read_colmap(folder: Path, sparse: Path) -> Layout:
     frames = []
     for image in sorted(model.images.values(), key=lambda image: image.name):
         camera = image.camera
-        names = camera.params_info.replace(" ", "").split(",")
-        if unknown := sorted(set(names) - {"f", "fx", "fy", "cx", "cy", "k", *NERFSTUDIO_LENS}):
+        if camera.model_name not in COLMAP_MODELS:
             raise UserError(
-                f"{str(sparse)!r} has a lens of the kind {camera.model_name}, with {unknown[0]}: "
-                "undistort its pictures with colmap image_undistorter."
+                f"{str(sparse)!r} has a lens of the kind {camera.model_name}: undistort its "
+                "pictures with colmap image_undistorter."
             )
+        names = camera.params_info.replace(" ", "").split(",")
         named = dict(zip(names, map(float, camera.params), strict=True))
         named.setdefault("k1", named.get("k", 0.0))
         distortion = tuple(named.get(key, 0.0) for key in NERFSTUDIO_LENS)
@@ -251,6 +280,11 @@ def _load(frame: Frame, size: int, multiple: int) -> tuple[Float[Tensor, "1 3 H 
     given = frame.size or (width, height)
     if min(given) <= 0:
         raise UserError(f"The lens of {frame.path.name} is given for {given[0]}x{given[1]} pixels.")
+    if not _alike(given, (width, height)):
+        raise UserError(
+            f"{frame.path.name} is {width}x{height} pixels upright, but its lens is given for "
+            f"{given[0]}x{given[1]}: the pictures must not be cropped or turned, by EXIF neither."
+        )
     from_angle = 0.5 * given[0] / math.tan(0.5 * frame.angle)
     fx, fy, cx, cy = frame.lens
     fx, fy = fx or from_angle, fy or from_angle
@@ -266,6 +300,12 @@ def _load(frame: Frame, size: int, multiple: int) -> tuple[Float[Tensor, "1 3 H 
     larger = max(width, round(camera.width * scale)), max(height, round(camera.height * scale))
     view = Views(image, camera, (frame.path.name,), 0, 1).resized(*larger).cropped(width, height)
     return view.images, view.cameras
+
+
+def _alike(given: tuple[int, int], found: tuple[int, int]) -> bool:
+    """Whether two sizes are of one shape, but for pixels lost in halving."""
+    scale = max(found) / max(given)
+    return all(abs(a * scale - b) <= 2 for a, b in zip(given, found, strict=True))
 
 
 def undistorted(
@@ -302,8 +342,8 @@ def look_at(
     """The point that the cameras look at, and how far it is from them on average.
 
     The point nearest to all optical axes in the sense of least squares. Where these are nearly
-    parallel, or the cameras look away from each other, it is a point before their mean, at the
-    harmonic mean of ``bounds``.
+    parallel, the cameras look away from each other, or the point is outside ``bounds``, the nearest
+    and farthest distance of anything, it is before their mean at the harmonic mean of ``bounds``.
     """
     origins, forward = cameras.origins.double(), -cameras.poses[:, :3, 2].double()
     across = torch.eye(3, dtype=torch.float64) - forward[:, :, None] * forward[:, None]
@@ -312,7 +352,8 @@ def look_at(
         right = (across @ origins[..., None]).sum(0)
         center = torch.linalg.solve(across.sum(0), right)[:, 0]
         depth = ((center - origins) * forward).sum(-1).mean()
-        if depth > 0:
+        low, high = bounds or (0, math.inf)
+        if low < depth < high:
             return center.float(), float(depth)
     spread = float((origins - origins.mean(0)).norm(dim=1).max())
     depth = 2 / (1 / bounds[0] + 1 / bounds[1]) if bounds else max(4 * spread, 1.0)

@@ -15,7 +15,8 @@ from torch import Tensor
 from editing.errors import UserError
 from editing.images import enlarged, to_image
 from editing.parameters.base import Canvas
-from editing.parameters.readers import find_layout, read_views
+from editing.parameters.pull import Pull, encode, pull_of
+from editing.parameters.readers import find_layout, look_at, read_views
 from editing.parameters.views import Cameras, Rendering, Views
 from editing.paths import expanded
 from editing.video import check_extension, film
@@ -86,16 +87,20 @@ class FromViews:
         views: how many views a step looks at.
         reconstruction: file of the scene, as an earlier run left it; None to reconstruct it.
         film: `gif` or `mp4`, how the camera's path is written.
+        pull: which way the gradient comes back to a view, `decoder` or `encoder`; see
+            :func:`editing.parameters.pull.encode`.
     """
 
     views: int = 1
     reconstruction: str | None = None
     film: str = "gif"
+    pull: Pull = "decoder"
     suffix: ClassVar[str]  # of the scene's files
 
     def __post_init__(self) -> None:
         whole("views", self.views, least=1)
         check_extension(f".{self.film}")
+        pull_of(self.pull)
 
     def check(self, path: Path) -> None:
         """Refuse at once a folder without poses, or with a picture missing."""
@@ -135,7 +140,7 @@ class FromViews:
 
     def start(self, prior: Prior, sources: Posed) -> "SceneCanvas":
         """A canvas that shows a copy of the scene."""
-        return SceneCanvas(prior, sources, self.rates(), f".{self.film}")
+        return SceneCanvas(prior, sources, self.rates(), f".{self.film}", self.pull)
 
     def reconstruct(
         self,
@@ -164,12 +169,18 @@ class SceneCanvas(Canvas):
         source: the scene, which this moves, and its views.
         rates: factors of the step size, one for every tensor of the scene.
         extension: how the camera's path is written, `.gif` or `.mp4`.
+        pull: see :func:`editing.parameters.pull.encode`.
     """
 
     def __init__(
-        self, prior: Prior, source: Posed, rates: Sequence[float | int], extension: str = ".gif"
+        self,
+        prior: Prior,
+        source: Posed,
+        rates: Sequence[float | int],
+        extension: str = ".gif",
+        pull: Pull = "decoder",
     ) -> None:
-        self.prior, self.source, self.extension = prior, source, extension
+        self.prior, self.source, self.extension, self.pull = prior, source, extension, pull
         self.scene: Scene = deepcopy(source.scene)
         self.tensors = [tensor.requires_grad_() for tensor in self.scene.tensors()]
         self.rates, self.per_image = tuple(map(float, rates)), False
@@ -184,7 +195,8 @@ class SceneCanvas(Canvas):
         """Latents of one drawn view per generator."""
         rows = [_draw(len(self.cameras), generator) for generator in generators]
         rendered = self.scene.render(self.cameras[rows]).image
-        return self.prior.encode(rendered.to(self.prior.device)), self.encoded[rows]
+        seen = encode(self.prior, rendered.to(self.prior.device), self.pull)
+        return seen, self.encoded[rows]
 
     @torch.no_grad()
     def images(self) -> Float[Tensor, "N 3 H W"]:
@@ -212,23 +224,40 @@ class SceneCanvas(Canvas):
 
     def path(self) -> list[Cameras]:
         """The cameras of a way past the shown views and back."""
-        return path_between(self.cameras[self.source.rows], PATH)
+        chosen = self.cameras[self.source.rows]
+        return path_between(chosen[by_nearness(chosen.origins)], PATH)
 
 
 def _draw(count: int, generator: torch.Generator) -> int:
     return int(torch.randint(count, (1,), generator=generator, device=generator.device))
 
 
+def by_nearness(origins: Float[Tensor, "V 3"]) -> list[int]:
+    """An order from the first on, in which each is followed by the nearest that is left."""
+    distances, order = torch.cdist(origins, origins), [0]
+    while len(order) < len(origins):
+        left = [row for row in range(len(origins)) if row not in order]
+        order.append(min(left, key=lambda row: float(distances[order[-1], row])))
+    return order
+
+
 def path_between(cameras: Cameras, frames: int) -> list[Cameras]:
     """A smooth way through the poses of cameras, one camera per frame.
 
-    Positions and axes are mixed linearly between neighbours, and the axes made orthonormal again.
+    Between neighbours it goes around what they look at: directions from there and distances are
+    mixed, not positions, of which some would be inside of it. Axes are mixed and made orthonormal.
     """
     at = torch.linspace(0, len(cameras) - 1, frames)
     low = at.floor().long().clamp_max(max(len(cameras) - 2, 0))
     high = (low + 1).clamp_max(len(cameras) - 1)
-    share = (at - low)[:, None, None].to(cameras.poses)
-    poses = torch.lerp(cameras.poses[low], cameras.poses[high], share)
+    share = (at - low)[:, None].to(cameras.poses)
+    poses = torch.lerp(cameras.poses[low], cameras.poses[high], share[..., None])
+    center = look_at(cameras)[0].to(cameras.poses)
+    away = cameras.origins - center
+    distance = away.norm(dim=1, keepdim=True).clamp_min(1e-8)
+    direction = torch.lerp(away[low] / distance[low], away[high] / distance[high], share)
+    far = torch.lerp(distance[low], distance[high], share)
+    poses[:, :3, 3] = center + far * F.normalize(direction, dim=1)
     u, _, v = torch.linalg.svd(poses[:, :3, :3])
     poses[:, :3, :3] = u @ v
     still = cameras[[0] * frames]

@@ -121,6 +121,38 @@ def test_an_interrupted_edit_goes_on_to_the_same_result(
     assert not (Path("parts") / "checkpoint.pt").exists()
 
 
+def test_an_edit_in_place_of_an_older_result_goes_on_too(
+    edit: Callable[..., Outcome], scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("editing.checkpoint.Checkpoint.due", lambda self, step: True)
+    words = [*FAST, f"src={scene}", "method=dds", "steps=3"]
+    assert edit(*words, "seed=1", "output=parts", "trace=false").code == 0
+    assert edit(*words, "output=whole", "parameters.film=mp4").code == 0
+    words += ["parameters.film=mp4", "output=parts"]
+    with monkeypatch.context() as patch:
+        interrupt_after(2, patch)
+        broken = edit(*words, "overwrite=true")
+    assert "resume=true, without overwrite=true, goes on from here" in broken.err
+    assert not {"result.json", "edited.png", "path.gif"} & {p.name for p in Path("parts").iterdir()}
+    resumed = edit(*words, "resume=true")
+    assert resumed.code == 0, resumed.err
+    whole, parts = ({p.name for p in Path(name).iterdir()} for name in ("whole", "parts"))
+    assert whole == parts
+    for name in ("edited.safetensors", "edited.png", "source.safetensors"):
+        assert (Path("parts") / name).read_bytes() == (Path("whole") / name).read_bytes(), name
+
+
+def test_the_reconstruction_of_an_older_result_is_not_taken_for_this_one(
+    edit: Callable[..., Outcome], scene: Path
+) -> None:
+    words = [*FAST, f"src={scene}", "method=dds", "steps=1", "output=out"]
+    assert edit(*words).code == 0
+    older = (Path("out") / "source.safetensors").read_bytes()
+    again = edit(*words, "seed=1", "overwrite=true", "resume=true")
+    assert again.code == 0, again.err
+    assert (Path("out") / "source.safetensors").read_bytes() != older
+
+
 def test_a_broken_checkpoint_is_refused(
     edit: Callable[..., Outcome], scene: Path, tmp_path: Path
 ) -> None:

@@ -147,7 +147,11 @@ class Field(nn.Module):
                 directions,
             )
             made.load_state_dict(state)
-        except (OSError, SafetensorError, KeyError, IndexError, RuntimeError) as error:
+            if features < 3:
+                raise ValueError(f"its features are {features}, and must be 3 or more")
+            if bad := [name for name, value in state.items() if not value.isfinite().all()]:
+                raise ValueError(f"{bad[0]} holds a number that is not finite")
+        except (OSError, SafetensorError, LookupError, RuntimeError, ValueError) as error:
             raise UserError(f"{str(path)!r} holds no radiance field: {reason(error)}.") from error
         return made
 

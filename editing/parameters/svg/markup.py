@@ -15,7 +15,12 @@ MAX_DEPTH = 100  # elements within elements; what walks the tree calls itself
 MAX_ELEMENTS = 100_000
 SVG = "http://www.w3.org/2000/svg"
 
+# What a browser would do more with than keep it: namespaces of pages, in whatever prefix.
+PAGES = frozenset(["http://www.w3.org/1999/xhtml", "http://www.w3.org/1998/Math/MathML"])
+
 URL = re.compile(r"url\(([^)]*)\)?", re.IGNORECASE)
+ELSEWHERE = re.compile(r"(?<![\w-])(?:-webkit-)?(?:image-set|image|src)\(", re.IGNORECASE)
+PLAIN = re.compile(r"(?:id|class|data-.*|aria-.*|.*:.*)$")  # attributes that are no CSS
 FOREIGN = frozenset("foreignobject iframe object embed".split())
 
 
@@ -99,12 +104,23 @@ class _Reader:
         if self.count > MAX_ELEMENTS:
             raise SvgError(f"has more than {MAX_ELEMENTS} elements: simplify it")
         _refuse_danger(name, attributes)
+        self._refuse_namespaces(attributes)
         if self.prefix:  # so that an element of SVG has the same name in every tree
             name = name.removeprefix(self.prefix)
             attributes.pop(f"xmlns:{self.prefix[:-1]}", None)
         if self.depth == 1:
             attributes = {"xmlns": SVG, **attributes}
         self.tree.start(name, attributes)
+
+    def _refuse_namespaces(self, attributes: Mapping[str, str]) -> None:
+        own = f"xmlns:{self.prefix[:-1]}" if self.prefix else "xmlns"
+        for attribute, value in attributes.items():
+            if attribute.partition(":")[0] != "xmlns":
+                continue
+            if value in PAGES:
+                raise SvgError(f"contains elements that are not of SVG, {attribute}: remove them")
+            if value == SVG and attribute != own:
+                raise SvgError(f"has a second name for SVG, {attribute}: keep {own} only")
 
     def end(self, name: str) -> None:
         self.depth -= 1
@@ -146,21 +162,28 @@ def _refuse_danger(name: str, attributes: Mapping[str, str]) -> None:
                 f"refers to something elsewhere, {attribute}={shortened(value)!r}, which is never "
                 "followed: remove it or use the #id of an element of the same file"
             )
+        if "\\" in value and PLAIN.match(attribute) is None:  # which CSS reads as other letters
+            raise SvgError(
+                f"has a backslash in {attribute}={shortened(value)!r}, which cannot be used: "
+                "remove it"
+            )
         refuse_elsewhere(value, where=f"{attribute}={shortened(value)!r}")
+    if attributes.get("attributeName", "").rpartition(":")[2].strip().lower() == "href":
+        raise SvgError(f"changes a reference by <{name}>: remove it")
 
 
 def refuse_elsewhere(text: str, where: str) -> None:
-    """Looks at ``url(...)`` in a text: only ``#id`` is let through.
+    """Looks at ``url(...)`` and its like in a text: only ``url(#id)`` is let through.
 
     Raises:
         SvgError: if it names anything else.
     """
-    for url in URL.findall(text):
-        if not url.strip().strip("'\"").strip().startswith("#"):
-            raise SvgError(
-                f"refers to something elsewhere in {where}, which is never followed: remove it or "
-                "use the #id of an element of the same file"
-            )
+    targets = [url.strip().strip("'\"").strip() for url in URL.findall(text)]
+    if ELSEWHERE.search(text) or not all(target.startswith("#") for target in targets):
+        raise SvgError(
+            f"refers to something elsewhere in {where}, which is never followed: remove it or "
+            "use the #id of an element of the same file"
+        )
 
 
 def shortened(text: str, length: int = 40) -> str:

@@ -148,8 +148,16 @@ def read_sheet(root: ET.Element) -> Sheet:
     """The rules of a tree's ``<style>`` elements.
 
     Raises:
-        SvgError: for selectors other than of tag, class and id together, and for at-rules.
+        SvgError: for selectors other than of tag, class and id together, for at-rules, and for
+            sheets that are not for every medium.
     """
+    for style in root.iter("style"):
+        for name, usual in (("media", {"", "all", "screen"}), ("type", {"", "text/css"})):
+            if (value := style.get(name, "").strip().lower()) not in usual:
+                raise SvgError(
+                    f"has <style {name}={shortened(value)!r}>, which is not applied: "
+                    "remove it or the attribute"
+                )
     text = "\n".join("".join(style.itertext()) for style in root.iter("style"))
     text = _without_comments(text).replace("<!--", "").replace("-->", "")
     refuse_elsewhere(text, where="<style>")

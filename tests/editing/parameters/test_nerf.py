@@ -10,7 +10,7 @@ from editing.parameters.nerf import Field, Fit, NeRF, fit, render
 from editing.parameters.nerf.field import sample
 from editing.parameters.nerf.parameters import Radiance
 from editing.parameters.nerf.render import FAR, NEAR, compositing_weights, spread
-from editing.parameters.scenes import normals, path_between, shaded
+from editing.parameters.scenes import by_nearness, normals, path_between, shaded
 from editing.parameters.views import Cameras, Views
 
 
@@ -192,6 +192,33 @@ def test_what_is_no_field_is_refused(contents: bytes | None, tmp_path: Path) -> 
         Field.load(tmp_path / "field.safetensors")
 
 
+def test_a_field_with_a_number_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    field = Field(torch.zeros(3), 1.0, 4)
+    with torch.no_grad():
+        field.density_grid[0, 0, 1, 2, 3] = math.nan
+    (tmp_path / "bad.safetensors").write_bytes(field.save())
+    with pytest.raises(UserError, match="density_grid holds a number that is not finite"):
+        Field.load(tmp_path / "bad.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("steps", 0),
+        ("resolution", 1),
+        ("features", 2),
+        ("radius", 0),
+        ("grid_rate", math.nan),
+        ("network_rate", -1),
+        ("smoothness", -0.1),
+        ("density_smoothness", math.inf),
+    ],
+)
+def test_settings_of_a_reconstruction_are_checked(option: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"fit.{option}={value} cannot be used"):
+        Fit(**{option: value})
+
+
 def test_a_finer_field_looks_the_same() -> None:
     field = Field(torch.zeros(3), 1.0, 9)
     finer = field.refined(17)  # its points are among those of the finer grid
@@ -227,6 +254,17 @@ def test_a_path_goes_from_the_first_camera_to_the_last() -> None:
         torch.testing.assert_close(path[at].poses[0], made.poses[row], atol=1e-5, rtol=0)
     turn = path[1].poses[0, :3, :3]
     torch.testing.assert_close(turn @ turn.T, torch.eye(3), atol=1e-5, rtol=0)
+
+
+def test_a_path_goes_around_what_is_looked_at() -> None:
+    around = cameras(6)[[0, 3, 1, 4, 2, 5]]  # as a list of pictures may have them
+    order = by_nearness(around.origins)
+    assert sorted(order) == list(range(6)) and order[0] == 0
+    steps = around.origins[order].diff(dim=0).norm(dim=1)
+    torch.testing.assert_close(steps, torch.full((5,), 3.0))  # the side of a hexagon
+    for camera in path_between(around[order], 16):
+        assert float(camera.origins.norm()) == pytest.approx(3.0, abs=1e-4)
+        torch.testing.assert_close(camera.poses[0, :3, 2], camera.origins[0] / 3, atol=1e-3, rtol=0)
 
 
 def test_an_edit_is_added_at_several_resolutions() -> None:

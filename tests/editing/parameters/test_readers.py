@@ -82,21 +82,21 @@ def write_llff(folder: Path) -> None:
     np.save(folder / "poses_bounds.npy", np.stack(rows))
 
 
-def write_colmap(folder: Path, text: bool = False) -> None:
+def write_colmap(folder: Path, text: bool = False, model: str = "PINHOLE") -> None:
     pycolmap = pytest.importorskip("pycolmap")
     write_pictures(folder / "images")
-    model = pycolmap.Reconstruction()
-    camera = pycolmap.Camera.create_from_model_name(1, "PINHOLE", FOCAL, WIDTH, HEIGHT)
-    model.add_camera_with_trivial_rig(camera)
+    made = pycolmap.Reconstruction()
+    camera = pycolmap.Camera.create_from_model_name(1, model, FOCAL, WIDTH, HEIGHT)
+    made.add_camera_with_trivial_rig(camera)
     for i, (name, pose) in enumerate(zip(NAMES, circle(), strict=True), 1):
         flipped = pose.double() @ torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]).double())
         matrix = torch.linalg.inv(flipped)[:3].numpy()
         image = pycolmap.Image(name=name, camera_id=1, image_id=i)
-        model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(matrix))
-    model.add_point3D(np.array([0.1, 0.2, 0.3]), pycolmap.Track(), np.array([255, 0, 51], np.uint8))
+        made.add_image_with_trivial_frame(image, pycolmap.Rigid3d(matrix))
+    made.add_point3D(np.array([0.1, 0.2, 0.3]), pycolmap.Track(), np.array([255, 0, 51], np.uint8))
     sparse = folder / "sparse" / "0"
     sparse.mkdir(parents=True)
-    (model.write_text if text else model.write_binary)(str(sparse))
+    (made.write_text if text else made.write_binary)(str(sparse))
 
 
 WRITERS = {
@@ -197,6 +197,28 @@ def test_parallel_cameras_look_at_the_middle_of_their_bounds() -> None:
     assert unbounded == pytest.approx(4)
 
 
+def test_axes_that_meet_outside_of_the_bounds_are_not_believed() -> None:
+    poses, lens = circle(distance=4.0), torch.ones(4, 2)
+    _, depth = look_at(Cameras(poses, lens, lens, 4, 4), (1, 8))
+    assert depth == pytest.approx(4)
+    _, depth = look_at(Cameras(poses, lens, lens, 4, 4), (10, 40))
+    assert depth == pytest.approx(16)
+
+
+def turned(path: Path) -> None:
+    """The same picture, which a viewer shows turned by 90 degrees."""
+    with Image.open(path) as picture:
+        exif = picture.getexif()
+        exif[0x0112] = 6
+        picture.save(path, exif=exif)
+
+
+def change_llff(folder: Path, column: int, value: float) -> None:
+    rows = np.load(folder / "poses_bounds.npy")
+    rows[1, column] = value
+    np.save(folder / "poses_bounds.npy", rows)
+
+
 def spoilt(matrix: list[list[float]], value: float) -> list[list[float]]:
     return [[value, *matrix[0][1:]], *matrix[1:]]
 
@@ -261,7 +283,53 @@ REFUSALS = {
     "a fisheye": (
         lambda f: write_nerfstudio(f, camera_model="OPENCV_FISHEYE"),
         "",
-        "has a lens with k3 or k4, or a fisheye: undistort",
+        "has a lens of the kind OPENCV_FISHEYE, .*: undistort",
+    ),
+    "a panorama": (
+        lambda f: write_nerfstudio(f, camera_model="EQUIRECTANGULAR"),
+        "",
+        "has a lens of the kind EQUIRECTANGULAR, .*: undistort",
+    ),
+    "k3": (lambda f: write_nerfstudio(f, k3=0.1), "", "or with k3 or k4, .*: undistort"),
+    "a size beyond all numbers": (
+        lambda f: write_nerfstudio(f, w=math.inf),
+        "",
+        "has w=inf: it must be a finite number",
+    ),
+    "NaN in a principal point": (
+        lambda f: write_nerfstudio(f, cx=math.nan),
+        "",
+        "has cx=nan: it must be a finite number",
+    ),
+    "NaN in a distortion": (
+        lambda f: write_nerfstudio(f, k1=math.nan),
+        "",
+        "has k1=nan: it must be a finite number",
+    ),
+    "no angle": (
+        lambda f: write_nerfstudio(f, fl_x=0, camera_angle_x=0),
+        "",
+        "has camera_angle_x=0: it is in radians, above 0 and below pi",
+    ),
+    "a picture that is turned": (
+        lambda f: (write_nerfstudio(f), turned(f / "images" / NAMES[2])),
+        "",
+        "im_2.png is 24x40 pixels upright, but its lens is given for 40x24",
+    ),
+    "a COLMAP fisheye": (
+        lambda f: write_colmap(f, model="SIMPLE_RADIAL_FISHEYE"),
+        "",
+        "has a lens of the kind SIMPLE_RADIAL_FISHEYE: undistort",
+    ),
+    "LLFF with a NaN in a lens": (
+        lambda f: (write_llff(f), change_llff(f, 4, math.nan)),
+        "",
+        "has a height, width or focal length that is no positive number",
+    ),
+    "LLFF with far before near": (
+        lambda f: (write_llff(f), change_llff(f, 16, 1.0)),
+        "",
+        "has depths that are no positive numbers, the nearest before the farthest",
     ),
     "LLFF of another shape": (
         lambda f: np.save(f / "poses_bounds.npy", np.zeros((4, 15))),
@@ -280,8 +348,8 @@ REFUSALS = {
     ),
     "views of several shapes": (
         lambda f: (
-            write_nerfstudio(f),
-            Image.new("RGB", (24, 40)).save(f / "images" / NAMES[3]),
+            write_blender(f),
+            Image.new("RGB", (24, 40)).save(f / "train" / NAMES[3]),
         ),
         "",
         "are of several shapes, resized to 24x40, 40x24 pixels",

@@ -12,6 +12,7 @@ from torch import Tensor
 from editing.errors import UserError
 from editing.images import MAX_ASPECT, fitted_size
 from editing.parameters.base import Canvas
+from editing.parameters.pull import Pull, encode, pull_of
 from editing.parameters.svg import Drawing, read_svg, render, write_svg
 from samplers.checks import flag, number, whole
 from samplers.prior import Prior
@@ -55,10 +56,13 @@ class DrawingCanvas(Canvas):
         source: the drawing.
         rates: by the name of a tensor of the drawing, the factor of its step size; of those that
             are moved.
+        pull: see :func:`editing.parameters.pull.encode`.
     """
 
-    def __init__(self, prior: Prior, source: Page, rates: dict[str, float]) -> None:
-        self.prior, self.size = prior, source.size
+    def __init__(
+        self, prior: Prior, source: Page, rates: dict[str, float], pull: Pull = "encoder"
+    ) -> None:
+        self.prior, self.size, self.pull = prior, source.size, pull
         drawing = source.drawing.detached().to(prior.device)
         moved = {name: rate for name, rate in rates.items() if len(drawing.tensors()[name])}
         if not moved:
@@ -78,7 +82,7 @@ class DrawingCanvas(Canvas):
         self, generators: Sequence[torch.Generator]
     ) -> tuple[Float[Tensor, "B C h w"], Float[Tensor, "B C h w"]]:
         batch = len(generators)
-        latents = self.prior.encode(self.picture())
+        latents = encode(self.prior, self.picture(), self.pull)
         return latents.expand(batch, -1, -1, -1), self.source.expand(batch, -1, -1, -1)
 
     @torch.no_grad()
@@ -102,6 +106,8 @@ class SVG:
         color_rate: factor of the step size of colours and opacities, which are in [0, 1].
         width_rate: factor of the step size of widths, per length as for points.
         views: timesteps and noises that a step looks at, all of one picture.
+        pull: which way the gradient comes back to the picture, `decoder` or `encoder`; see
+            :func:`editing.parameters.pull.encode`.
 
     Raises:
         ValueError: for an option of another kind, or if nothing is to be moved.
@@ -115,8 +121,10 @@ class SVG:
     color_rate: float | int = 1.0
     width_rate: float | int = 0.1
     views: int = 1
+    pull: Pull = "encoder"
 
     def __post_init__(self) -> None:
+        pull_of(self.pull)
         switches = [flag(name, getattr(self, name)) for name in ("points", "colors", "widths")]
         for name in ("point_rate", "color_rate", "width_rate"):
             number(name, getattr(self, name), least=0)
@@ -170,4 +178,4 @@ class SVG:
         if self.opacities:
             names = ("fill_alphas", "stroke_alphas", "opacities")
             rates |= dict.fromkeys(names, float(self.color_rate))
-        return DrawingCanvas(prior, sources, rates)
+        return DrawingCanvas(prior, sources, rates, self.pull)

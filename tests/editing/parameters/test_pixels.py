@@ -17,7 +17,7 @@ def test_a_canvas_starts_at_the_source(tiny_prior: Any, images: torch.Tensor) ->
 def test_a_gradient_on_the_latents_reaches_every_picture(
     tiny_prior: Any, images: torch.Tensor
 ) -> None:
-    canvas = Pixels().start(tiny_prior, images)
+    canvas = Pixels(pull="encoder").start(tiny_prior, images)
     target, _ = canvas.latents([])
     target.backward(torch.ones_like(target))
     pixels = canvas.tensors[0]

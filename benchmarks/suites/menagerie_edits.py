@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.menagerie.captions import SYNONYMS
@@ -21,11 +21,10 @@ from benchmarks.menagerie.scene import (
 )
 from benchmarks.metrics.psnr import psnr
 from benchmarks.suites.base import Case, Measures, Pictures, several
-from benchmarks.suites.world import OfScenes, Scenes, around, scene_case, seeds
+from benchmarks.suites.world import OfScenes, Scenes, region, scene_case, seeds
 from editing.errors import UserError
 from editing.settings import suggestion, whole
 
-AGREE = 2 / 255  # largest difference of colours that counts as none
 PLAIN = {"coat": "natural", "worn": "none", "style": "photo"}  # what is edited
 
 Turn = tuple[Scene, Scene, tuple[str, str]]  # source, exact answer, prompts
@@ -97,13 +96,6 @@ def changed(scenes: Scenes) -> dict[str, bool]:
     elif source.worn == "none":
         found["worn_color"] = True
     return found
-
-
-def region(
-    source: Float[Tensor, "B 3 S S"], answer: Float[Tensor, "B 3 S S"]
-) -> Bool[Tensor, "B 1 S S"]:
-    """Where two pictures differ, and one pixel around."""
-    return around((source - answer).abs().amax(1, keepdim=True) > AGREE)
 
 
 @dataclass(eq=False)

@@ -23,7 +23,7 @@ from benchmarks.metrics.clip import clip_score
 from benchmarks.metrics.lpips import menagerie_distance
 from benchmarks.metrics.psnr import psnr
 from benchmarks.suites.base import Case, Measures, Pictures, several, shown
-from benchmarks.suites.world import OfScenes, Scenes, scene_case, seeds
+from benchmarks.suites.world import OfScenes, Scenes, region, scene_case, seeds
 from editing.caption import Clip
 from editing.edit import DistillationEditor
 from editing.editor import Edit, Editor
@@ -46,8 +46,9 @@ class MenagerieScenes(OfScenes):
 
     Measured on views that the edit has not seen: whether the classifier sees what should have
     changed, in how many of them; CLIP; the perceptual distance to the source's views; PSNR to the
-    exact answer's views; and how far the distance of what is seen is from the exact one, where the
-    exact answer or the edit has something nearer than `FARTHEST`.
+    exact answer's views, to them where something should change, and to the source's elsewhere; and
+    how far the distance of what is seen is from the exact one, where something should change and
+    the exact answer or the edit has something nearer than `FARTHEST`.
 
     Attributes:
         cases: scenes.
@@ -70,7 +71,15 @@ class MenagerieScenes(OfScenes):
 
     name = "menagerie_scenes"
     judges = ("clip",)
-    metrics = ("success", "clip_score", "source_distance", "views_psnr", "depth_error")
+    metrics = (
+        "success",
+        "clip_score",
+        "source_distance",
+        "views_psnr",
+        "kept_psnr",
+        "exact_psnr",
+        "depth_error",
+    )
 
     def __post_init__(self) -> None:
         seeds(self.split, self.cases)
@@ -168,7 +177,8 @@ class MenagerieScenes(OfScenes):
             truth = labels([case.about.answer])[case.group][0]
             right = self.classifier.predict(seen)[case.group] == truth
             text = self.clip.embed_texts([case.prompts[1]]).expand(len(seen), -1)
-            there = torch.minimum(depth, exact) < 1
+            touched = region(source, answer)
+            there = (torch.minimum(depth, exact) < 1) & touched
             error = (depth - exact).abs()[there].mean() * FARTHEST
             found.append(
                 {
@@ -176,6 +186,8 @@ class MenagerieScenes(OfScenes):
                     "clip_score": float(clip_score(self.clip.embed_images(seen), text).mean()),
                     "source_distance": float(distance(seen, source).mean()),
                     "views_psnr": float(psnr(seen, answer).mean()),
+                    "kept_psnr": float(psnr(seen, source, ~touched).mean()),
+                    "exact_psnr": float(psnr(seen, answer, touched).mean()),
                     "depth_error": float(error),
                 }
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from benchmarks.menagerie.classifier import FILE, AttributeClassifier, load_classifier
@@ -21,6 +21,7 @@ from benchmarks.suites.base import Case, Pictures, shown
 from editing.errors import UserError
 from editing.settings import suggestion, whole
 
+AGREE = 2 / 255  # largest difference of colours that counts as none
 SPLITS = {"test": TEST_SEEDS, "validation": VALIDATION_SEEDS}
 
 
@@ -105,3 +106,10 @@ def _drawn(scene: Scene, size: int) -> Rendering:
 def around(mask: Bool[Tensor, "B 1 H W"]) -> Bool[Tensor, "B 1 H W"]:
     """A region and one pixel around it."""
     return F.max_pool2d(mask.float(), 3, 1, 1) > 0
+
+
+def region(
+    source: Float[Tensor, "B 3 S S"], answer: Float[Tensor, "B 3 S S"]
+) -> Bool[Tensor, "B 1 S S"]:
+    """Where two pictures differ, and one pixel around."""
+    return around((source - answer).abs().amax(1, keepdim=True) > AGREE)

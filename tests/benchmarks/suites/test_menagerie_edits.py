@@ -6,8 +6,8 @@ import torch
 from benchmarks.menagerie.classifier import ATTRIBUTES, AttributeClassifier, labels
 from benchmarks.menagerie.scene import Scene
 from benchmarks.suites.base import Suite
-from benchmarks.suites.menagerie_edits import KINDS, MenagerieEdits, changed, region
-from benchmarks.suites.world import Scenes
+from benchmarks.suites.menagerie_edits import KINDS, MenagerieEdits, changed
+from benchmarks.suites.world import Scenes, region
 from editing.errors import UserError
 
 MOVED = {

@@ -77,6 +77,8 @@ def test_the_exact_answer_is_exact_and_the_source_is_not(monkeypatch: pytest.Mon
     assert exact["source_distance"] > 0.1 and exact["success"] > source["success"] == 0
     assert source["views_psnr"] < 30 and source["depth_error"] > 0.02
     assert source["source_distance"] == 0 and exact["clip_score"] > source["clip_score"]
+    assert source["kept_psnr"] == 100 and source["exact_psnr"] < source["views_psnr"]
+    assert exact["exact_psnr"] == 100 and exact["kept_psnr"] > 40
     wrong = pictures.answer.clone()
     wrong[:, :, 64:] += 0.5 / FARTHEST  # everything half a body length further away
     (shifted,) = suite.measure(cases, pictures, wrong)

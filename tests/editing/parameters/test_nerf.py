@@ -8,7 +8,8 @@ import torch
 from editing.errors import UserError
 from editing.parameters.nerf import Field, Fit, NeRF, fit, render
 from editing.parameters.nerf.field import sample
-from editing.parameters.nerf.parameters import Radiance
+from editing.parameters.nerf.gains import COLOR_FLOOR, DENSITY_FLOOR, SLOPE, find_gains
+from editing.parameters.nerf.radiance import Radiance
 from editing.parameters.nerf.render import FAR, NEAR, compositing_weights, spread
 from editing.parameters.scenes import by_nearness, normals, path_between, shaded
 from editing.parameters.views import Cameras, Views
@@ -298,6 +299,37 @@ def test_a_gradient_reaches_every_level_and_what_is_saved_is_what_is_seen(tmp_pa
     (tmp_path / "field.safetensors").write_bytes(made.save())
     again = render(Field.load(tmp_path / "field.safetensors"), cameras(1)).image
     torch.testing.assert_close(again, seen)
+
+
+def test_a_step_moves_pixels_by_what_they_ask_for() -> None:
+    """However many of them there are, and however many of the grids' points."""
+    steps, asked = [], torch.tensor([0.01, 0.0, 0.0]).view(3, 1, 1)
+    for size, levels in ((16, (5, 9)), (32, (5, 9)), (16, (9,)), (16, (3, 5, 9, 17))):
+        around = cameras(4, size)
+        made = Radiance.begin(ball(resolution=17), levels)
+        torch.nn.init.zeros_(made.field.weights[-1])  # colours are the features alone
+        made.gains = find_gains(made, around)
+        leaves = [tensor.requires_grad_() for tensor in made.colors]
+        before = made.render(around).image
+        (before * asked).sum().div(4).backward()
+        with torch.no_grad():
+            for leaf in leaves:
+                leaf.add_(leaf.grad)
+            moved = (made.render(around).image - before)[:, :, size // 2, size // 2].mean(0)
+        assert float(moved[1:].abs().max()) < 0.1 * float(moved[0])
+        steps.append(float(moved[0]) / 0.01)
+    assert all(0.3 < step < 1.3 for step in steps), steps
+
+
+def test_what_no_view_shows_is_not_moved_far() -> None:
+    made = Radiance.begin(ball(resolution=17), (5, 9))
+    gains = find_gains(made, cameras(4))
+    assert [gain.shape[-1] for gain in gains] == [5, 9, 5, 9]
+    pixels = 16 * 16
+    for unseen, floor in zip(gains, [DENSITY_FLOOR] * 2 + [COLOR_FLOOR * SLOPE] * 2, strict=True):
+        assert float(unseen[0, 0, 0, 0, 0]) == pytest.approx(1 / (floor * pixels) / 2, rel=1e-3)
+        assert 0 < float(unseen.min()) < 0.95 * float(unseen.max())
+        assert float(unseen.max()) <= float(unseen[0, 0, 0, 0, 0]) * 1.001
 
 
 @pytest.mark.parametrize("levels", [[], [1], [2.5]])

@@ -69,8 +69,8 @@ def table(lines: Sequence[Mapping[str, Any]], marked: Collection[Any] = ()) -> P
     header = ["kind"] * groups + ["method", "cases", *map(_title, metrics)]
     cells = []
     for line in lines:
-        counts, place = line["evaluations"], (line["group"], line["label"])
-        cost = "-" if line["label"] in REFERENCES else " + ".join(f"{counts[n]:.0f}" for n in COST)
+        place = (line["group"], line["label"])
+        cost = "-" if line["label"] in REFERENCES else evaluations_cell(line["evaluations"])
         marks = {name: "*" * ((*place, name) in marked) for name in metrics}
         measured = [
             _cell(COLUMNS[name], line["metrics"].get(name), line["cases"], marks[name])
@@ -258,6 +258,11 @@ def write_tables(output: Path, data: pd.DataFrame, metrics: Sequence[str] = ()) 
     header = ["suite", "kind", "method", "seconds per edit", "peak memory, MiB"]
     cost = [[*part, *cost_cells(each)] for part, each in costs(data).items()]
     write(output / "cost.md", markdown(header, cost).encode())
+
+
+def evaluations_cell(counts: Mapping[str, float]) -> str:
+    """Network evaluations as a table has them, forward and backward."""
+    return " + ".join(f"{counts[name]:.0f}" for name in COST)
 
 
 def cost_cells(cost: Sequence[float]) -> list[str]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from editing.edit import DistillationEditor
     from editing.editor import Edit
     from editing.errors import UserError
+    from editing.parameters.pull import encode
     from editing.priors import load_prior
 
 _HOMES = {
@@ -44,6 +45,7 @@ _HOMES = {
     "DistillationEditor": "editing.edit",
     "Edit": "editing.editor",
     "UserError": "editing.errors",
+    "encode": "editing.parameters.pull",
     "load_prior": "editing.priors",
 }
 
@@ -61,6 +63,7 @@ __all__ = [
     "Edit",
     "ScoreDistiller",
     "UserError",
+    "encode",
     "load_prior",
 ]
 

@@ -1,8 +1,9 @@
 """What studies share that move one setting after the other: edits, a table per axis, plots."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from benchmarks.frames import frame
 from benchmarks.harness import Harness, check_sizes
 from benchmarks.identity import editor_identity
 from benchmarks.metrics import COLUMNS, Column
-from benchmarks.plots import curves
+from benchmarks.plots import curves, standalone
 from benchmarks.rows import digest
 from benchmarks.suites.base import EDITS, Suite
-from benchmarks.tables import cost_cells, markdown, mean_cell, table
+from benchmarks.tables import cost_cells, evaluations_cell, markdown, mean_cell, table
 from editing.build import make_editor
 from editing.errors import UserError
 from editing.results import to_json, write
@@ -56,7 +57,8 @@ def study(
     """Edits, prints a table per axis, and plots all methods studied in `output`.
 
     Args:
-        name: of the study: its files are `NAME-METHOD-….json`, `NAME.md` and `NAME.html`.
+        name: of the study: its files are `NAME-METHOD-….json`, `NAME.md`, `NAME.html` and
+            `plots/NAME-AXIS-METRIC.svg`.
         moved: settings and suite at every value of every axis.
         options: of the study, without its axes; those with others are not plotted together.
         plotted: the metrics of the plots.
@@ -98,7 +100,11 @@ def study(
         cells = [row + cost_cells(x["cost"]) for row, x in zip(cells, found, strict=True)]
         print(f"\n{settings.method}, by {axis}\n\n{markdown(named, cells)}")
     studies = studies_in(name, output, options)
-    write_plots(studies, output / f"{name}.html", plotted)
+    plots = draw(studies, plotted)
+    page = PAGE.format(title=name, body="\n".join(plots.values()))
+    write(output / f"{name}.html", page.encode())
+    for of_what, plot in plots.items():
+        write(output / "plots" / f"{name}-{of_what}.svg", standalone(plot).encode())
     write(output / f"{name}.md", overview(studies, plotted).encode())
     print(
         f"All methods together are in {output / f'{name}.md'}, plots in "
@@ -153,26 +159,39 @@ def studies_in(
 
 
 def overview(studies: Mapping[str, Mapping[str, Any]], metrics: Sequence[str]) -> str:
-    """A table per axis and metric: methods as rows, values of the axis as columns. Markdown."""
+    """A table per axis and metric: methods as rows, values of the axis as columns. Markdown.
+
+    Below them two of what the axis costs: network evaluations, forward and backward, and seconds.
+    """
+    cells: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        **{metric: partial(_metric_cell, metric) for metric in metrics},
+        "network evaluations": lambda line: evaluations_cell(line["evaluations"]),
+        "seconds per edit": lambda line: cost_cells(line["cost"])[0],
+    }
     parts = []
     for axis in dict.fromkeys(axis for study in studies.values() for axis in study):
-        lines = {method: study[axis] for method, study in studies.items() if axis in study}
-        values = list(dict.fromkeys(line["label"] for found in lines.values() for line in found))
-        for metric in metrics:
-            cells = []
-            for method, found in lines.items():
-                means = {x["label"]: x["metrics"][metric] for x in found if metric in x["metrics"]}
-                known = [means.get(value) for value in values]
-                cells.append([method, *(mean_cell(metric, each) for each in known)])
-            parts.append(f"{metric}, by {axis}\n\n{markdown(['method', *values], cells)}")
+        lines = {
+            method: {line["label"]: line for line in study[axis]}
+            for method, study in studies.items()
+            if axis in study
+        }
+        values = list(dict.fromkeys(value for found in lines.values() for value in found))
+        for title, cell in cells.items():
+            rows = [
+                [method, *(cell(found[value]) if value in found else "-" for value in values)]
+                for method, found in lines.items()
+            ]
+            parts.append(f"{title}, by {axis}\n\n{markdown(['method', *values], rows)}")
     return "\n".join(parts)
 
 
-def write_plots(
-    studies: Mapping[str, Mapping[str, Any]], path: Path, plotted: Sequence[str]
-) -> None:
-    """Writes a page: per axis and metric, a line for every study."""
-    parts = []
+def _metric_cell(metric: str, line: Mapping[str, Any]) -> str:
+    return mean_cell(metric, line["metrics"].get(metric))
+
+
+def draw(studies: Mapping[str, Mapping[str, Any]], plotted: Sequence[str]) -> dict[str, str]:
+    """A plot per axis and metric, by `AXIS-METRIC`, with a line for every study."""
+    plots = {}
     for axis in dict.fromkeys(axis for study in studies.values() for axis in study):
         said = [line["label"] for study in studies.values() for line in study.get(axis, [])]
         words = [] if all(map(_is_number, said)) else list(dict.fromkeys(said))
@@ -189,8 +208,8 @@ def write_plots(
             }
             drawn = {method: line for method, line in drawn.items() if line}
             if drawn:
-                parts.append(curves(drawn, Column(title, 0), COLUMNS[metric]))
-    write(path, PAGE.format(title=path.stem, body="\n".join(parts)).encode())
+                plots[f"{axis}-{metric}"] = curves(drawn, Column(title, 0), COLUMNS[metric])
+    return plots
 
 
 def _is_number(text: str) -> bool:

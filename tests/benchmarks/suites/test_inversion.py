@@ -67,8 +67,13 @@ def test_one_thing_after_the_other_is_moved(
     edits = [row for row in read_rows(tmp_path / "edits") if row["edit"]["method"] == "ddib"]
     assert len(edits) == 2 * 4, "what is asked for on several axes is made once"
     text = (tmp_path / "inversion.md").read_text()
-    assert text.count("| method ") == 9 and text.count("| ddib ") == 9
+    assert text.count("| method ") == 15 and text.count("| ddib ") == 15
+    costs = text.split("network evaluations, by guidance")[1].splitlines()
+    assert [word.strip() for word in costs[5].split("|")[1:-1]] == ["ddib", "4 + 0", "6 + 0"]
     assert (tmp_path / "inversion.html").read_text().count("<svg") == 9
+    plots = sorted(path.name for path in (tmp_path / "plots").iterdir())
+    assert len(plots) == 9 and plots[0] == "inversion-guidance-psnr.svg"
+    assert "xmlns" in (tmp_path / "plots" / plots[0]).read_text()
 
 
 def test_what_cannot_be_moved_is_said(tiny_prior: Any, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_methods_are_moved_and_shown_together(
     page = (tmp_path / "robustness.html").read_text()
     assert page.count("<svg") == 9 and page.count("<polyline") == 15
     text = (tmp_path / "robustness.md").read_text()
-    assert text.count("| method ") == 9 and "background_psnr, by noise.iterations" in text
+    assert text.count("| method ") == 15 and "background_psnr, by noise.iterations" in text
     study.study(settings_of("method=ids", "steps=1"), tiny_prior, tmp_path)
     assert "0 rows made" in capsys.readouterr().out
     study.study(settings_of("method=ids", "steps=1", "guidance=2.0"), tiny_prior, tmp_path)

@@ -94,7 +94,7 @@ class FromViews:
     views: int = 1
     reconstruction: str | None = None
     film: str = "gif"
-    pull: Pull = "decoder"
+    pull: Pull = "encoder"
     suffix: ClassVar[str]  # of the scene's files
 
     def __post_init__(self) -> None:
@@ -178,7 +178,7 @@ class SceneCanvas(Canvas):
         source: Posed,
         rates: Sequence[float | int],
         extension: str = ".gif",
-        pull: Pull = "decoder",
+        pull: Pull = "encoder",
     ) -> None:
         self.prior, self.source, self.extension, self.pull = prior, source, extension, pull
         self.scene: Scene = deepcopy(source.scene)

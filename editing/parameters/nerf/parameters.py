@@ -11,6 +11,7 @@ from editing.parameters.nerf.field import Field
 from editing.parameters.nerf.fit import Fit, fit
 from editing.parameters.nerf.gains import find_gains
 from editing.parameters.nerf.radiance import Radiance
+from editing.parameters.pull import Pull
 from editing.parameters.scenes import FromViews, Posed, SceneCanvas
 from editing.parameters.views import Views
 from samplers.checks import number, whole
@@ -31,6 +32,7 @@ class NeRF(FromViews):
         density_rate: factor of the step size of the density; 0 keeps the shape.
         color_rate: factor of the step size of the features of colour.
         network_rate: factor of the step size of the network, which all of the scene shares.
+        pull: which way the gradient comes back to a view, see :mod:`editing.parameters.pull`.
     """
 
     fit: Fit = field(default_factory=Fit)
@@ -38,6 +40,7 @@ class NeRF(FromViews):
     density_rate: float | int = 1.0
     color_rate: float | int = 7.0
     network_rate: float | int = 0.0
+    pull: Pull = "decoder"
     suffix: ClassVar[str] = ".safetensors"
 
     def __post_init__(self) -> None:

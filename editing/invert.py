@@ -26,6 +26,7 @@ from editing.session import Session, write_file
 from editing.settings import Settings
 from editing.stored import CheckpointStore, read_inversions, to_file
 from editing.trajectory import TrajectoryEditor
+from samplers.prior import count_evaluations
 from samplers.random import make_generators
 from samplers.trajectory import Inversion
 
@@ -74,6 +75,14 @@ class InvertSession(Session):
                 f"output={str(folder)!r} holds an unfinished run: add resume=true to go on with "
                 "it, or overwrite=true to start again."
             )
+
+    def edit(self, pictures: list[Picture]) -> None:
+        """Invert all pictures, and count on from what an interrupted run has spent on them."""
+        record = results.read_record(self.folder)
+        if record and self.settings.resume and not self.settings.overwrite:
+            counts = record.get("network_evaluations") or {}
+            self.forward, self.backward = (counts.get(way, 0) for way in ("forward", "backward"))
+        super().edit(pictures)
 
     def edit_batch(self, batch: list[Picture]) -> None:
         """Invert pictures of one size, and write what came of it."""
@@ -149,11 +158,11 @@ class InvertSession(Session):
         assert isinstance(editor, TrajectoryEditor)
         generators = make_generators(self.settings.seed, [0] * len(batch))
         source = self.prior.embed([picture.prompt for picture in batch])
-        store = CheckpointStore(checkpoint, generators, self.prior.device)
         progress = Progress(names(batch))
         try:
-            with self.timed("invert"):
-                inversion, spent = editor.invert(images, source, generators, [progress], store)
+            with self.timed("invert"), count_evaluations(self.prior) as spent:
+                store = CheckpointStore(checkpoint, generators, self.prior.device, spent)
+                inversion, _ = editor.invert(images, source, generators, [progress], store)
         finally:
             if progress.bar is not None:
                 progress.bar.close()

@@ -11,6 +11,7 @@ from torch import Tensor
 from editing.checkpoint import Checkpoint
 from editing.errors import UserError
 from editing.inversions import GENERATOR, Header, Known
+from samplers.prior import Evaluations
 from samplers.trajectory import Inversion
 
 SECONDS = 10.0  # between two savings of an inversion in progress
@@ -66,13 +67,17 @@ class CheckpointStore:
         checkpoint: where it is kept.
         generators: of the random numbers, which are saved and set with the tensors.
         device: where the tensors shall be when they are loaded.
+        spent: network evaluations, which are saved with the tensors and added when they are loaded.
         last: when it was saved last, by a clock that only goes forward.
+        loaded: whether it was loaded.
     """
 
     checkpoint: Checkpoint
     generators: Sequence[torch.Generator]
     device: torch.device
+    spent: Evaluations = field(default_factory=Evaluations)
     last: float = field(default_factory=time.monotonic)
+    loaded: bool = False
 
     def load(self) -> dict[str, Tensor] | None:
         """What was saved last, or None."""
@@ -81,11 +86,17 @@ class CheckpointStore:
             return None
         for generator, known in zip(self.generators, state["generators"], strict=True):
             generator.set_state(known)
+        if not self.loaded:  # which may happen again
+            forward, backward = state["evaluations"]
+            self.spent.forward += forward
+            self.spent.backward += backward
+            self.loaded = True
         return {name: each.to(self.device) for name, each in state["tensors"].items()}
 
     def save(self, tensors: dict[str, Tensor], at_once: bool = False) -> None:
         """Replace what was saved; unless that was just now, or it has to be ``at_once``."""
         if at_once or time.monotonic() - self.last >= SECONDS:
             states = [generator.get_state() for generator in self.generators]
-            self.checkpoint.save({"tensors": tensors, "generators": states})
+            counts = (self.spent.forward, self.spent.backward)
+            self.checkpoint.save({"tensors": tensors, "generators": states, "evaluations": counts})
             self.last = time.monotonic()

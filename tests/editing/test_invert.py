@@ -115,6 +115,7 @@ def test_what_was_interrupted_goes_on_to_the_same_result(
     for seed in (1, 2):
         noise_picture(32, 32, seed).save(tmp_path / f"in/{seed}.png")
     assert inverted(*words).code == 0
+    spent = result_of(tmp_path / "inv")["network_evaluations"]
     expected = {path.name: load_file(path) for path in (tmp_path / "inv/inversion").iterdir()}
     calls, fit = [0], NullText.fit
 
@@ -137,7 +138,12 @@ def test_what_was_interrupted_goes_on_to_the_same_result(
     calls[0] = -100
     assert inverted(*words, "output=again", "resume=true").code == 0
     assert not (tmp_path / "again/checkpoint.pt").exists()
-    assert result_of(tmp_path / "again")["status"] == "finished"
+    result = result_of(tmp_path / "again")
+    assert result["status"] == "finished"
+    counted = result["network_evaluations"]
+    assert counted["backward"] == spent["backward"] > 0
+    # the first picture is sampled once more, and one evaluation was lost
+    assert spent["forward"] < counted["forward"] < spent["forward"] + 12
     assert (tmp_path / "again/inversion/1.safetensors").stat().st_mtime_ns == first
     for name, tensors in expected.items():
         found = load_file(tmp_path / "again/inversion" / name)

@@ -174,12 +174,9 @@ class SceneSession(Session):
         self.status = "finished"
 
     def find_source(self, parameters: SceneParameters, path: Path, size: int) -> Source:
-        """Read the scene, reconstruct it if need be, and keep it as it was.
-
-        An older result makes way for it; where there is none, what is there is of the run that
-        goes on.
-        """
-        if self.settings.resume and not (self.folder / results.RESULT).exists():
+        """Read the scene, reconstruct it if need be, and keep it as it was."""
+        begun = (self.folder / CHECKPOINT).exists() or not (self.folder / results.RESULT).exists()
+        if self.settings.resume and not self.settings.overwrite and begun:
             parameters = parameters.kept(self.folder)
         bar = tqdm(desc="reconstruction", unit="step", leave=False, delay=1)
 
@@ -191,7 +188,6 @@ class SceneSession(Session):
             found = parameters.read(path, size, self.prior.size_multiple)
         with self.timed("reconstruct"), bar:
             source = parameters.prepare(found, self.prior.device, self.settings.seed, progress)
-        results.clear(self.folder, keep=source.files)
         for name, data in source.files.items():
             write_file(self.folder / name, data)
         return source
@@ -202,6 +198,7 @@ class SceneSession(Session):
         self.forward, self.backward = edit.evaluations.forward, edit.evaluations.backward
         text = results.edit_text(self.settings.method, picture.prompt, picture.job.target)
         with self.timed("write"):
+            results.clear(self.folder, keep=source.files)
             before, after = row(source.shown), row(edit.images)
             # one picture beside the other; rows of views above each other
             both = torch.cat([before, after], -1 if len(edit.images) == 1 else 1)

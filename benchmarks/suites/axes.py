@@ -103,6 +103,8 @@ def study(
     plots = draw(studies, plotted)
     page = PAGE.format(title=name, body="\n".join(plots.values()))
     write(output / f"{name}.html", page.encode())
+    for old in (output / "plots").glob(f"{name}-*.svg"):
+        old.unlink()
     for of_what, plot in plots.items():
         write(output / "plots" / f"{name}-{of_what}.svg", standalone(plot).encode())
     write(output / f"{name}.md", overview(studies, plotted).encode())

@@ -36,7 +36,8 @@ def encode(
             what moves the latents most, so what it adds up to is a fine pattern that the encoder
             sees and people take for noise. ``decoder`` asks for the change of the picture that a
             step along the gradient would make of its latents, decoded: a step on pixels is a step
-            on latents then, and of the same size. The encoder keeps no graph, which saves memory.
+            on latents then, and of the same size as long as colours stay in their range, which
+            decoding ends at. The encoder keeps no graph, which saves memory.
     """
     if pull == "encoder" or not (torch.is_grad_enabled() and images.requires_grad):
         return prior.encode(images)

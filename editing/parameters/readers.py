@@ -24,8 +24,8 @@ from editing.parameters.views import Cameras, Views
 LAYOUTS = "transforms.json (Blender, nerfstudio), poses_bounds.npy (LLFF) or sparse/0 (COLMAP)"
 NERFSTUDIO_LENS = ("k1", "k2", "p1", "p2")
 # Lenses of which OpenCV's model with these four numbers is the whole truth, by the names they have.
-NERFSTUDIO_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE")
 COLMAP_MODELS = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
+NERFSTUDIO_MODELS = (*COLMAP_MODELS, "PERSPECTIVE")
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,14 @@ def read_transforms(path: Path) -> Layout:
 def _transforms_frame(path: Path, data: dict[str, Any], frame: dict[str, Any]) -> Frame:
     both = data | frame  # a frame may have a lens of its own
     picture = _suffixed(path.parent / str(frame["file_path"]))
-    model = str(both.get("camera_model", "OPENCV"))
-    if model not in NERFSTUDIO_MODELS or any(both.get(key) for key in ("k3", "k4")):
+    model = str(both.get("camera_model") or "OPENCV")
+    wrong = [f"a lens with {key}" for key in ("k3", "k4") if both.get(key)]
+    wrong += ["a fisheye lens"] if both.get("is_fisheye") else []
+    wrong += [] if model in NERFSTUDIO_MODELS else [f"the lens {model}"]
+    if wrong:
         raise UserError(
-            f"{str(path)!r} has a lens of the kind {model}, or with k3 or k4, which is not "
-            "understood: undistort its pictures first, with colmap image_undistorter for instance."
+            f"{str(path)!r} has {wrong[-1]}, which is not understood: undistort its pictures "
+            "first, with colmap image_undistorter for instance."
         )
     size = None
     if {"w", "h"} <= both.keys():
@@ -280,7 +283,7 @@ def _load(frame: Frame, size: int, multiple: int) -> tuple[Float[Tensor, "1 3 H 
     given = frame.size or (width, height)
     if min(given) <= 0:
         raise UserError(f"The lens of {frame.path.name} is given for {given[0]}x{given[1]} pixels.")
-    if not _alike(given, (width, height)):
+    if not alike(given, (width, height)):
         raise UserError(
             f"{frame.path.name} is {width}x{height} pixels upright, but its lens is given for "
             f"{given[0]}x{given[1]}: the pictures must not be cropped or turned, by EXIF neither."
@@ -302,10 +305,11 @@ def _load(frame: Frame, size: int, multiple: int) -> tuple[Float[Tensor, "1 3 H 
     return view.images, view.cameras
 
 
-def _alike(given: tuple[int, int], found: tuple[int, int]) -> bool:
-    """Whether two sizes are of one shape, but for pixels lost in halving."""
-    scale = max(found) / max(given)
-    return all(abs(a * scale - b) <= 2 for a, b in zip(given, found, strict=True))
+def alike(given: tuple[int, int], found: tuple[int, int]) -> bool:
+    """Whether two sizes are of one shape, but for pixels lost in making one of the other."""
+    small, large = sorted((given, found))
+    scale = max(large) / max(small)
+    return all(abs(b / scale - a) <= 2 for a, b in zip(small, large, strict=True))
 
 
 def undistorted(

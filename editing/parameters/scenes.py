@@ -225,7 +225,8 @@ class SceneCanvas(Canvas):
     def path(self) -> list[Cameras]:
         """The cameras of a way past the shown views and back."""
         chosen = self.cameras[self.source.rows]
-        return path_between(chosen[by_nearness(chosen.origins)], PATH)
+        center = look_at(self.cameras, (self.source.views.near, self.source.views.far))[0]
+        return path_between(chosen[by_nearness(chosen.origins)], PATH, center)
 
 
 def _draw(count: int, generator: torch.Generator) -> int:
@@ -241,28 +242,41 @@ def by_nearness(origins: Float[Tensor, "V 3"]) -> list[int]:
     return order
 
 
-def path_between(cameras: Cameras, frames: int) -> list[Cameras]:
+def path_between(cameras: Cameras, frames: int, center: Float[Tensor, "3"]) -> list[Cameras]:
     """A smooth way through the poses of cameras, one camera per frame.
 
-    Between neighbours it goes around what they look at: directions from there and distances are
-    mixed, not positions, of which some would be inside of it. Axes are mixed and made orthonormal.
+    Between neighbours it goes around the centre: directions from there and distances are mixed, not
+    positions, of which some would be inside of what is looked at. Opposite neighbours have no
+    shortest way between them, and there the path jumps. Axes are mixed and made orthonormal.
     """
     at = torch.linspace(0, len(cameras) - 1, frames)
     low = at.floor().long().clamp_max(max(len(cameras) - 2, 0))
     high = (low + 1).clamp_max(len(cameras) - 1)
     share = (at - low)[:, None].to(cameras.poses)
-    poses = torch.lerp(cameras.poses[low], cameras.poses[high], share[..., None])
-    center = look_at(cameras)[0].to(cameras.poses)
-    away = cameras.origins - center
+    away = cameras.origins - center.to(cameras.poses)
     distance = away.norm(dim=1, keepdim=True).clamp_min(1e-8)
-    direction = torch.lerp(away[low] / distance[low], away[high] / distance[high], share)
+    direction = _around(away[low] / distance[low], away[high] / distance[high], share)
     far = torch.lerp(distance[low], distance[high], share)
-    poses[:, :3, 3] = center + far * F.normalize(direction, dim=1)
-    u, _, v = torch.linalg.svd(poses[:, :3, :3])
+    poses = cameras.poses[low].clone()
+    poses[:, :3, 3] = center.to(poses) + far * direction
+    # each axis on its own way, then the nearest rotation
+    axes = [_around(cameras.poses[low, :3, i], cameras.poses[high, :3, i], share) for i in range(3)]
+    u, _, v = torch.linalg.svd(torch.stack(axes, -1))
     poses[:, :3, :3] = u @ v
     still = cameras[[0] * frames]
     moved = Cameras(poses, still.focal, still.center, still.width, still.height)
     return [moved[[i]] for i in range(frames)]
+
+
+def _around(
+    first: Float[Tensor, "N 3"], second: Float[Tensor, "N 3"], share: Float[Tensor, "N 1"]
+) -> Float[Tensor, "N 3"]:
+    """Unit vectors between unit vectors, on the great circle (slerp, Shoemake 1985)."""
+    angle = (first * second).sum(1, keepdim=True).clamp(-1, 1).acos()
+    mixed = ((1 - share) * angle).sin() * first + (share * angle).sin() * second
+    nearest = torch.where(share < 0.5, first, second)
+    # equal ones mix to nothing, and so do opposite ones, between which any circle would do
+    return F.normalize(torch.where(mixed.norm(dim=1, keepdim=True) > 1e-4, mixed, nearest), dim=1)
 
 
 def shaded(depth: Float[Tensor, "V 1 H W"]) -> Float[Tensor, "V 3 H W"]:

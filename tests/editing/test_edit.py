@@ -126,6 +126,32 @@ def test_a_nan_ends_one_image_and_the_others_go_on(
     assert "network in float32" in said
 
 
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+def test_views_of_one_thing_count_as_their_mean(
+    gaussian_prior: Any, square: torch.Tensor, optimizer: Any
+) -> None:
+    class Seen(Latents):
+        def start(self, prior: Any, sources: Any) -> Any:
+            canvas = super().start(prior, sources)
+            (tensor,), source = canvas.tensors, canvas.source
+            canvas.per_image = False
+            canvas.latents = lambda generators: (
+                tensor.expand(len(generators), -1, -1, -1),
+                source.expand(len(generators), -1, -1, -1),
+            )
+            return canvas
+
+    prompts = gaussian_prior.pair(source="a cat", target="a pig")
+    once, thrice = (
+        DistillationEditor(DDS(gaussian_prior), Seen(), 5, 0.01, optimizer)(
+            square[:1], prompts, make_generators(0, [0] * views)
+        )
+        for views in (1, 3)
+    )
+    assert not torch.equal(once.latents, gaussian_prior.encode(square[:1]))
+    torch.testing.assert_close(once.latents, thrice.latents)
+
+
 def test_what_images_share_ends_them_all(gaussian_prior: Any, square: torch.Tensor) -> None:
     """As the weights of a NeRF do, of which the images are views."""
 

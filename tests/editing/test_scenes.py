@@ -133,7 +133,7 @@ def test_an_edit_in_place_of_an_older_result_goes_on_too(
         interrupt_after(2, patch)
         broken = edit(*words, "overwrite=true")
     assert "resume=true, without overwrite=true, goes on from here" in broken.err
-    assert not {"result.json", "edited.png", "path.gif"} & {p.name for p in Path("parts").iterdir()}
+    assert {"result.json", "edited.png", "path.gif"} < {p.name for p in Path("parts").iterdir()}
     resumed = edit(*words, "resume=true")
     assert resumed.code == 0, resumed.err
     whole, parts = ({p.name for p in Path(name).iterdir()} for name in ("whole", "parts"))
@@ -142,15 +142,33 @@ def test_an_edit_in_place_of_an_older_result_goes_on_too(
         assert (Path("parts") / name).read_bytes() == (Path("whole") / name).read_bytes(), name
 
 
-def test_the_reconstruction_of_an_older_result_is_not_taken_for_this_one(
-    edit: Callable[..., Outcome], scene: Path
+@pytest.mark.parametrize("finished", [True, False])
+def test_the_reconstruction_of_an_older_run_is_not_taken_for_this_one(
+    edit: Callable[..., Outcome], scene: Path, finished: bool
 ) -> None:
     words = [*FAST, f"src={scene}", "method=dds", "steps=1", "output=out"]
     assert edit(*words).code == 0
+    if not finished:
+        (Path("out") / "result.json").unlink()
     older = (Path("out") / "source.safetensors").read_bytes()
     again = edit(*words, "seed=1", "overwrite=true", "resume=true")
     assert again.code == 0, again.err
     assert (Path("out") / "source.safetensors").read_bytes() != older
+
+
+def test_what_is_overwritten_may_be_what_is_begun_with(
+    edit: Callable[..., Outcome], scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*FAST, f"src={scene}", "method=dds", "steps=2", "output=out"]
+    assert edit(*words).code == 0
+    words += ["parameters.reconstruction=out/edited.safetensors", "overwrite=true"]
+    first = (Path("out") / "edited.safetensors").read_bytes()
+    with monkeypatch.context() as patch:
+        interrupt_after(1, patch)
+        assert edit(*words).code == 130
+    assert (Path("out") / "edited.safetensors").read_bytes() == first
+    assert edit(*words).code == 0
+    assert (Path("out") / "edited.safetensors").read_bytes() != first
 
 
 def test_a_broken_checkpoint_is_refused(

@@ -15,7 +15,7 @@ from torch import Tensor
 from editing.parameters.nerf.radiance import Radiance
 from editing.parameters.views import Cameras
 
-VIEWS = 8  # that are looked at, evenly spaced
+LEAST, SHARE = 8, 4  # views that are looked at, evenly spaced: as many, or one of so many if more
 SLOPE = 0.2  # of the sigmoid behind a colour, where most colours are
 # What is added to the dependence of a view, per pixel of it. It keeps what is hardly seen where it
 # is, and fine grids behind coarse ones. For colours a sum of weights, for density of their squares.
@@ -25,22 +25,23 @@ COLOR_FLOOR, DENSITY_FLOOR = 2 / 64**2, 0.006 / 64**2
 def find_gains(scene: Radiance, cameras: Cameras) -> list[Float[Tensor, "1 1 d d d"]]:
     """Factors of the steps of the grids of density, then of those of colour, one for every level.
 
-    The same for the same scene and cameras.
+    What only views see that are not looked at counts as unseen, and goes furthest.
     """
     count = len(scene.densities)
     leaves = [grid.detach().clone().requires_grad_() for grid in (*scene.densities, *scene.colors)]
     probed = Radiance(scene.field, leaves[:count], leaves[count:])
     squares, sums = ([torch.zeros_like(leaf[:, :1]) for leaf in leaves[:count]] for _ in range(2))
-    rows = torch.linspace(0, len(cameras) - 1, min(VIEWS, len(cameras))).round().int().tolist()
+    views = min(len(cameras), max(LEAST, -(-len(cameras) // SHARE)))
+    rows = torch.linspace(0, len(cameras) - 1, views).round().int().tolist()
     generator = torch.Generator().manual_seed(0)
     for row in rows:
         image = probed.render(cameras[[row]]).image
-        signs = torch.randint(0, 2, image.shape[-2:], generator=generator).to(image) * 2 - 1
+        signs = torch.randint(0, 2, image.shape, generator=generator).to(image) * 2 - 1
         # Hutchinson: the square of a sum with random signs is a sum of squares in expectation
         mixed = torch.autograd.grad((image * signs).sum(), leaves[:count], retain_graph=True)
         summed = torch.autograd.grad(image.sum(), leaves[count:])
         for level in range(count):
-            squares[level] += mixed[level].square() / 3 / len(rows)
+            squares[level] += mixed[level].square() / len(rows)
             sums[level] += summed[level].mean(1, keepdim=True) / len(rows)
     pixels = cameras.width * cameras.height
     density = [1 / (_blurred(grid) + DENSITY_FLOOR * pixels) / count for grid in squares]

@@ -23,10 +23,11 @@ class Radiance:
 
     Attributes:
         field: as it was reconstructed.
-        densities: what is added to its density, before softplus; one grid (1, 1, d, d, d) a level.
-        colors: what is added to the features that are colour, before a sigmoid; (1, 3, d, d, d).
-        gains: factors of the steps of gradient descent on these grids, (1, 1, d, d, d) each; None
-            for 1. The grids are multiplied with their square roots, and so are their gradients.
+        densities: one grid (1, 1, d, d, d) a level. Times the roots of their gains they are added
+            to the density, before softplus.
+        colors: the same for the features that are colour, before a sigmoid; (1, 3, d, d, d).
+        gains: how much larger gradient descent's steps are for what is added, of the grids of
+            density, then of those of colour, (1, 1, d, d, d) each; None for 1.
     """
 
     field: Field

@@ -15,7 +15,7 @@ MAX_DEPTH = 100  # elements within elements; what walks the tree calls itself
 MAX_ELEMENTS = 100_000
 SVG = "http://www.w3.org/2000/svg"
 
-# What a browser would do more with than keep it: namespaces of pages, in whatever prefix.
+# Namespaces of pages, elements of which a browser would do more with than keep them.
 PAGES = frozenset(["http://www.w3.org/1999/xhtml", "http://www.w3.org/1998/Math/MathML"])
 
 URL = re.compile(r"url\(([^)]*)\)?", re.IGNORECASE)
@@ -77,6 +77,7 @@ class _Reader:
         self.tree = ET.TreeBuilder(insert_comments=True)
         self.prefix: str | None = None  # of SVG itself, "svg:" in some files
         self.depth = self.count = 0
+        self.spaces: list[dict[str, str]] = []  # of each element that is open, by prefix
 
     def doctype(self, name: str, system: str | None, public: str | None, subset: int) -> None:
         if subset or (system and not (public or "").startswith("-//W3C//DTD SVG")):
@@ -104,7 +105,7 @@ class _Reader:
         if self.count > MAX_ELEMENTS:
             raise SvgError(f"has more than {MAX_ELEMENTS} elements: simplify it")
         _refuse_danger(name, attributes)
-        self._refuse_namespaces(attributes)
+        self._refuse_namespace(name, attributes)
         if self.prefix:  # so that an element of SVG has the same name in every tree
             name = name.removeprefix(self.prefix)
             attributes.pop(f"xmlns:{self.prefix[:-1]}", None)
@@ -112,18 +113,25 @@ class _Reader:
             attributes = {"xmlns": SVG, **attributes}
         self.tree.start(name, attributes)
 
-    def _refuse_namespaces(self, attributes: Mapping[str, str]) -> None:
-        own = f"xmlns:{self.prefix[:-1]}" if self.prefix else "xmlns"
-        for attribute, value in attributes.items():
-            if attribute.partition(":")[0] != "xmlns":
-                continue
-            if value in PAGES:
-                raise SvgError(f"contains elements that are not of SVG, {attribute}: remove them")
-            if value == SVG and attribute != own:
-                raise SvgError(f"has a second name for SVG, {attribute}: keep {own} only")
+    def _refuse_namespace(self, name: str, attributes: Mapping[str, str]) -> None:
+        """Looks at the namespace of an element; those that are only declared do no harm."""
+        scope = self.spaces[-1] if self.spaces else {}
+        declared = {
+            key.partition(":")[2]: value
+            for key, value in attributes.items()
+            if key.partition(":")[0] == "xmlns"
+        }
+        self.spaces.append(scope | declared if declared else scope)
+        prefix = name.rpartition(":")[0]
+        space = self.spaces[-1].get(prefix)
+        if space in PAGES:
+            raise SvgError(f"contains <{name}>, which is not of SVG: remove it")
+        if space == SVG and prefix != (self.prefix or "").removesuffix(":"):
+            raise SvgError(f"contains <{name}>, SVG by a second name: write it as those around it")
 
     def end(self, name: str) -> None:
         self.depth -= 1
+        self.spaces.pop()
         self.tree.end(name.removeprefix(self.prefix or ""))
 
 
@@ -162,28 +170,44 @@ def _refuse_danger(name: str, attributes: Mapping[str, str]) -> None:
                 f"refers to something elsewhere, {attribute}={shortened(value)!r}, which is never "
                 "followed: remove it or use the #id of an element of the same file"
             )
-        if "\\" in value and PLAIN.match(attribute) is None:  # which CSS reads as other letters
-            raise SvgError(
-                f"has a backslash in {attribute}={shortened(value)!r}, which cannot be used: "
-                "remove it"
-            )
-        refuse_elsewhere(value, where=f"{attribute}={shortened(value)!r}")
+        where = f"{attribute}={shortened(value)!r}"
+        if PLAIN.match(attribute) is None:
+            if "\\" in value:  # which CSS reads as other letters
+                raise SvgError(f"has a backslash in {where}, which cannot be used: remove it")
+            refuse_elsewhere(value, where)
+        else:
+            refuse_urls(value, where)
     if attributes.get("attributeName", "").rpartition(":")[2].strip().lower() == "href":
         raise SvgError(f"changes a reference by <{name}>: remove it")
 
 
 def refuse_elsewhere(text: str, where: str) -> None:
-    """Looks at ``url(...)`` and its like in a text: only ``url(#id)`` is let through.
+    """Looks at ``url(...)`` and its like in CSS: only ``url(#id)`` is let through.
+
+    Raises:
+        SvgError: if it names anything else.
+    """
+    refuse_urls(text, where)
+    if ELSEWHERE.search(text):
+        raise SvgError(_elsewhere(where))
+
+
+def refuse_urls(text: str, where: str) -> None:
+    """Looks at ``url(...)`` in a text: only ``#id`` is let through.
 
     Raises:
         SvgError: if it names anything else.
     """
     targets = [url.strip().strip("'\"").strip() for url in URL.findall(text)]
-    if ELSEWHERE.search(text) or not all(target.startswith("#") for target in targets):
-        raise SvgError(
-            f"refers to something elsewhere in {where}, which is never followed: remove it or "
-            "use the #id of an element of the same file"
-        )
+    if not all(target.startswith("#") for target in targets):
+        raise SvgError(_elsewhere(where))
+
+
+def _elsewhere(where: str) -> str:
+    return (
+        f"refers to something elsewhere in {where}, which is never followed: remove it or use the "
+        "#id of an element of the same file"
+    )
 
 
 def shortened(text: str, length: int = 40) -> str:

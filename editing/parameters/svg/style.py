@@ -152,10 +152,15 @@ def read_sheet(root: ET.Element) -> Sheet:
             sheets that are not for every medium.
     """
     for style in root.iter("style"):
-        for name, usual in (("media", {"", "all", "screen"}), ("type", {"", "text/css"})):
-            if (value := style.get(name, "").strip().lower()) not in usual:
+        media = style.get("media", "").lower().split(",")
+        kind = style.get("type", "").lower().partition(";")[0].strip()
+        for name, fits in (
+            ("media", any(medium.strip() in ("", "all", "screen") for medium in media)),
+            ("type", kind in ("", "text/css")),
+        ):
+            if not fits:
                 raise SvgError(
-                    f"has <style {name}={shortened(value)!r}>, which is not applied: "
+                    f"has <style {name}={shortened(style.attrib[name])!r}>, which is not applied: "
                     "remove it or the attribute"
                 )
     text = "\n".join("".join(style.itertext()) for style in root.iter("style"))

@@ -249,7 +249,7 @@ def test_near_is_bright_in_a_picture_of_depth() -> None:
 
 def test_a_path_goes_from_the_first_camera_to_the_last() -> None:
     made = cameras(3)
-    path = path_between(made, 5)
+    path = path_between(made, 5, torch.zeros(3))
     assert len(path) == 5
     for row, at in ((0, 0), (1, 2), (2, 4)):
         torch.testing.assert_close(path[at].poses[0], made.poses[row], atol=1e-5, rtol=0)
@@ -263,9 +263,15 @@ def test_a_path_goes_around_what_is_looked_at() -> None:
     assert sorted(order) == list(range(6)) and order[0] == 0
     steps = around.origins[order].diff(dim=0).norm(dim=1)
     torch.testing.assert_close(steps, torch.full((5,), 3.0))  # the side of a hexagon
-    for camera in path_between(around[order], 16):
+    for camera in path_between(around[order], 16, torch.zeros(3)):
         assert float(camera.origins.norm()) == pytest.approx(3.0, abs=1e-4)
         torch.testing.assert_close(camera.poses[0, :3, 2], camera.origins[0] / 3, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [[0, 1], [0, 0], [0]])
+def test_a_path_between_opposite_or_equal_cameras_stays_outside(rows: list[int]) -> None:
+    for camera in path_between(cameras(2)[rows], 7, torch.zeros(3)):
+        assert float(camera.origins.norm()) == pytest.approx(3.0, abs=1e-4)
 
 
 def test_an_edit_is_added_at_several_resolutions() -> None:
@@ -319,6 +325,22 @@ def test_a_step_moves_pixels_by_what_they_ask_for() -> None:
         assert float(moved[1:].abs().max()) < 0.1 * float(moved[0])
         steps.append(float(moved[0]) / 0.01)
     assert all(0.3 < step < 1.3 for step in steps), steps
+
+
+def test_channels_that_go_apart_count_as_much_as_those_that_go_together() -> None:
+    """A density before a green ball makes a red pixel greener: the sum of channels stays."""
+    gains = []
+    for hidden in ([0.0, 0.0, 0.0], [-4.0, 4.0, 0.0]):
+        field = ball(resolution=17)
+        torch.nn.init.zeros_(field.weights[-1])
+        with torch.no_grad():
+            field.density_grid.clamp_(-40, 2.0)
+            far = field.density_grid.new_tensor([4.0, -4.0, 0.0]).view(1, 3, 1, 1, 1)
+            field.feature_grid[:, :3] = far if any(hidden) else far.abs() / 2
+            field.feature_grid[:, :3, :, :, 9:] = torch.tensor(hidden).view(1, 3, 1, 1, 1)
+        made = Radiance.begin(field, (9,))
+        gains.append(float(find_gains(made, cameras(4))[0].min()))
+    assert gains[1] < 2 * gains[0]
 
 
 def test_what_no_view_shows_is_not_moved_far() -> None:

@@ -51,6 +51,18 @@ def test_what_has_no_graph_gets_none(tiny_prior: Any, images: torch.Tensor) -> N
         assert not encode(tiny_prior, images.clone().requires_grad_()).requires_grad
 
 
+def test_a_pull_ends_where_colours_do(gaussian_prior: Any) -> None:
+    """Decoding is (z + 1) / 2 here, in [0, 1]."""
+    images = torch.tensor([0.5, 0.2, 0.0, 1.0]).view(1, 1, 2, 2).expand(1, 3, 2, 2)
+    for gradient, expected in (
+        (0.2, [0.1, 0.1, 0.0, 0.1]),
+        (-0.2, [-0.1, -0.1, -0.1, 0.0]),
+        (20.0, [0.5 / STEP, 0.2 / STEP, 0.0, 1 / STEP]),
+    ):
+        found = pulled(gaussian_prior, images, torch.full((1, 3, 2, 2), gradient), "decoder")
+        torch.testing.assert_close(found[0, 0].flatten(), torch.tensor(expected))
+
+
 def test_pixels_that_the_decoder_pulls_follow_the_latents(
     gaussian_prior: Any, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

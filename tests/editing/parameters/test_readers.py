@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from editing.errors import UserError
-from editing.parameters.readers import look_at, read_views, undistorted
+from editing.parameters.readers import alike, look_at, read_views, undistorted
 from editing.parameters.views import Cameras
 
 WIDTH, HEIGHT, FOCAL = 40, 24, 50.0
@@ -205,6 +205,23 @@ def test_axes_that_meet_outside_of_the_bounds_are_not_believed() -> None:
     assert depth == pytest.approx(16)
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [((1015, 676), (4060, 2707)), ((378, 283), (3024, 2268)), ((101, 67), (808, 540))],
+)
+def test_pictures_and_lenses_may_be_of_other_sizes_but_one_shape(
+    given: tuple[int, int], found: tuple[int, int]
+) -> None:
+    assert alike(given, found) and alike(found, given)
+    assert not alike(given, found[::-1]) and not alike(given, (found[0], found[1] + 40))
+
+
+@pytest.mark.parametrize("model", ["SIMPLE_RADIAL", "PINHOLE", None])
+def test_lenses_that_are_understood(model: str | None, tmp_path: Path) -> None:
+    write_nerfstudio(tmp_path, camera_model=model, is_fisheye=False, k3=0)
+    assert len(read_views(tmp_path, 24)) == 4
+
+
 def turned(path: Path) -> None:
     """The same picture, which a viewer shows turned by 90 degrees."""
     with Image.open(path) as picture:
@@ -283,14 +300,19 @@ REFUSALS = {
     "a fisheye": (
         lambda f: write_nerfstudio(f, camera_model="OPENCV_FISHEYE"),
         "",
-        "has a lens of the kind OPENCV_FISHEYE, .*: undistort",
+        "has the lens OPENCV_FISHEYE, .*: undistort",
     ),
     "a panorama": (
         lambda f: write_nerfstudio(f, camera_model="EQUIRECTANGULAR"),
         "",
-        "has a lens of the kind EQUIRECTANGULAR, .*: undistort",
+        "has the lens EQUIRECTANGULAR, .*: undistort",
     ),
-    "k3": (lambda f: write_nerfstudio(f, k3=0.1), "", "or with k3 or k4, .*: undistort"),
+    "k3": (lambda f: write_nerfstudio(f, k3=0.1), "", "has a lens with k3, .*: undistort"),
+    "a fisheye of instant-ngp": (
+        lambda f: write_nerfstudio(f, is_fisheye=True),
+        "",
+        "has a fisheye lens, .*: undistort",
+    ),
     "a size beyond all numbers": (
         lambda f: write_nerfstudio(f, w=math.inf),
         "",

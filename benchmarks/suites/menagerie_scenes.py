@@ -27,7 +27,7 @@ from benchmarks.suites.world import OfScenes, Scenes, region, scene_case, seeds
 from editing.caption import Clip
 from editing.edit import DistillationEditor
 from editing.editor import Edit, Editor
-from editing.errors import UserError
+from editing.errors import NonFiniteError, UserError
 from editing.parameters.views import Cameras, Views
 from editing.settings import suggestion, whole
 from samplers.prior import Evaluations, PromptPair
@@ -131,25 +131,40 @@ class MenagerieScenes(OfScenes):
         return strip(made.image, made.depth)
 
     def edit(self, editor: Editor, cases: Sequence[Case], prompts: PromptPair, seed: int) -> Edit:
-        """Reconstructs the scenes, each once, edits them one by one, and looks at them."""
+        """Reconstructs the scenes, each once, edits them one by one, and looks at them.
+
+        Raises:
+            NonFiniteError: one did not stay finite; with all of them in ``last_good``.
+        """
         assert isinstance(editor, DistillationEditor)
         parameters: Any = editor.parameters
         if not hasattr(parameters, "prepare"):
             raise UserError("suite=menagerie_scenes edits 3D scenes: add parameters=nerf.")
         strips, records, total, seconds = [], [], Evaluations(), 0.0
+        stopped: list[str | None] = []
+        errors: list[NonFiniteError] = []
         for row, case in enumerate(cases):
             scene, device = case.about.source, editor.distiller.prior.device
             posed = prepared(parameters, scene, self.size, self.views, float(self.arc), str(device))
             first = case.index * parameters.views
             generators = make_generators(seed, range(first, first + parameters.views))
-            made = editor(posed, prompts[row : row + 1], generators)
+            try:
+                made = editor(posed, prompts[row : row + 1], generators)
+            except NonFiniteError as error:  # the others are none the worse for it
+                made = error.last_good
+                errors.append(error)
             assert made.canvas is not None
+            stopped.append(made.stopped[0])
             strips.append(self.seen(made.canvas, scene))
             records += made.records
             seconds += made.seconds
             total.forward += made.evaluations.forward
             total.backward += made.evaluations.backward
-        return Edit(torch.stack(strips), (), records, total, seconds)
+        edit = Edit(torch.stack(strips), (), records, total, seconds, tuple(stopped))
+        if errors:
+            errors[0].last_good = edit
+            raise errors[0]
+        return edit
 
     @torch.no_grad()
     def seen(self, canvas: Any, scene: Scene) -> Float[Tensor, "3 H W"]:

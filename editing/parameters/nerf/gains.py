@@ -45,7 +45,8 @@ def find_gains(scene: Radiance, cameras: Cameras) -> list[Float[Tensor, "1 1 d d
             sums[level] += summed[level].mean(1, keepdim=True) / len(rows)
     pixels = cameras.width * cameras.height
     density = [1 / (_blurred(grid) + DENSITY_FLOOR * pixels) / count for grid in squares]
-    color = [1 / (grid + COLOR_FLOOR * pixels) / (SLOPE * count) for grid in sums]
+    # a feature is an input of the network too, by which it may darken what it colours
+    color = [1 / (grid.abs() + COLOR_FLOOR * pixels) / (SLOPE * count) for grid in sums]
     return [*density, *color]
 
 

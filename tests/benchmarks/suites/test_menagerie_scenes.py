@@ -101,6 +101,24 @@ def test_scenes_are_edited_one_by_one(tiny_prior: Any, tmp_path: Path) -> None:
     assert set(row["metrics"]) == set(suite.metrics)
 
 
+def test_a_scene_that_is_no_longer_finite_fails_alone(tiny_prior: Any, tmp_path: Path) -> None:
+    class Spoilt(DDS):
+        calls = 0
+
+        def gradient(self, *arguments: Any) -> Any:
+            self.calls += 1
+            found = super().gradient(*arguments)
+            return found * torch.nan if self.calls in (3, 6) else found
+
+    parameters = NeRF(fit=Fit(steps=2, rays=16, resolution=8))
+    editor = DistillationEditor(Spoilt(tiny_prior), parameters, 2, 0.01)
+    suite = MenagerieScenes(3, ["coat"], size=32, views=3)
+    tally = Harness(suite, tmp_path, 8).run(editor, {"method": "dds"}, tiny_prior, 0)
+    assert len(tally.failed) == 1 and editor.distiller.calls == 5 + 1
+    (reason,) = tally.failed.values()
+    assert "not finite at step 1 of 2" in reason
+
+
 def test_pictures_are_no_scenes(tiny_prior: Any, tmp_path: Path) -> None:
     editor = DistillationEditor(DDS(tiny_prior), steps=1)
     harness = Harness(MenagerieScenes(1), tmp_path, 8)

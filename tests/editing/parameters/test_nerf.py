@@ -340,6 +340,19 @@ def test_channels_that_go_apart_count_too() -> None:
     assert float(gain[0, 0, 6, 4, 4]) < 0.5 / (DENSITY_FLOOR * 16 * 16)
 
 
+def test_gains_are_positive_where_a_feature_darkens_what_it_colours() -> None:
+    field = ball(resolution=17)
+    with torch.no_grad():
+        for weight in (*field.weights[:2], *field.biases[:2]):
+            weight.fill_(0.1)
+        field.weights[2].fill_(-20.0)
+    made = Radiance.begin(field, (5, 9))
+    made.gains = find_gains(made, cameras(4))
+    assert all(float(gain.min()) > 0 for gain in made.gains)
+    with torch.no_grad():
+        assert made.render(cameras(4)).image.isfinite().all()
+
+
 def test_what_no_view_shows_is_not_moved_far() -> None:
     made = Radiance.begin(ball(resolution=17), (5, 9))
     gains = find_gains(made, cameras(4))

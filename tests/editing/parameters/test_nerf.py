@@ -345,7 +345,8 @@ def test_gains_are_positive_where_a_feature_darkens_what_it_colours() -> None:
     with torch.no_grad():
         for weight in (*field.weights[:2], *field.biases[:2]):
             weight.fill_(0.1)
-        field.weights[2].fill_(-20.0)
+        field.weights[2].fill_(-0.5)
+        field.biases[2].fill_(0.5 * 32 * 0.42)  # so that colours are in the middle
     made = Radiance.begin(field, (5, 9))
     made.gains = find_gains(made, cameras(4))
     assert all(float(gain.min()) > 0 for gain in made.gains)

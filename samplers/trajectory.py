@@ -5,6 +5,7 @@ clean latents are taken to be those of t_0.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -95,7 +96,7 @@ class Store(Protocol):
         ...
 
 
-class TrajectoryMethod:
+class TrajectoryMethod(ABC):
     """Edits latents by running a sampler: what can be found out about the source, then sampling.
 
     A method overrides :meth:`invert` and :meth:`sample`. It keeps nothing of a picture between
@@ -127,6 +128,7 @@ class TrajectoryMethod:
         inversion = self.invert(z, prompts.source, generators, watch)
         return self.sample(inversion, prompts, generators, watch)
 
+    @abstractmethod
     def invert(
         self,
         z: Float[Tensor, "B C h w"],
@@ -144,8 +146,8 @@ class TrajectoryMethod:
             watch: sees every step.
             store: where a method that optimises keeps what it has so far.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def sample(
         self,
         inversion: Inversion,
@@ -161,7 +163,6 @@ class TrajectoryMethod:
             generators: one per image.
             watch: sees every step, and may change the latents.
         """
-        raise NotImplementedError
 
     def reconstructing(self) -> "TrajectoryMethod":
         """The method without what is said of a target's words, to sample the source again."""

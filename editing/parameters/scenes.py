@@ -1,5 +1,6 @@
 """What NeRF and Gaussians share: a scene that is edited through views from known cameras."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -80,7 +81,7 @@ class Posed:
 
 
 @dataclass(frozen=True)
-class FromViews:
+class FromViews(ABC):
     """Settings of a 3D scene that is reconstructed from views and then edited.
 
     Attributes:
@@ -142,6 +143,7 @@ class FromViews:
         """A canvas that shows a copy of the scene."""
         return SceneCanvas(prior, sources, self.rates(), f".{self.film}", self.pull)
 
+    @abstractmethod
     def reconstruct(
         self,
         views: Views,
@@ -150,15 +152,14 @@ class FromViews:
         progress: Callable[[int, int], None] | None,
     ) -> Any:
         """A :class:`Scene` that looks like the views."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load(self, path: Path) -> Any:
         """A :class:`Scene` from a file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rates(self) -> Sequence[float | int]:
         """Factors of the step size, one for every tensor of the scene."""
-        raise NotImplementedError
 
 
 class SceneCanvas(Canvas):

@@ -39,24 +39,31 @@ class Progress:
 class Trace:
     """Keeps every ``every``-th picture, and the last, for an animation.
 
+    Args:
+        every: of how many steps one is kept.
+        frames: in place of that, about how many are kept of every way, however many steps it has; a
+            method that inverts and samples goes two.
+
     Attributes:
         frames: pictures (B, 3, H, W) in [0, 1], on the CPU.
         steps: the step after which each frame was taken.
 
     Raises:
-        ValueError: if ``every`` is less than 1.
+        ValueError: if either is less than 1.
     """
 
-    def __init__(self, every: int = 10) -> None:
-        if every < 1:
-            raise ValueError(f"every must be 1 or more, got {every}")
-        self.every = every
+    def __init__(self, every: int = 10, frames: int | None = None) -> None:
+        for name, value in (("every", every), ("frames", frames)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, got {value}")
+        self.every, self.most = every, frames
         self.frames: list[Float[Tensor, "B 3 H W"]] = []
         self.steps: list[int] = []
 
     def on_step(self, state: Step) -> None:
         last = state.step == state.steps or bool(state.stopped.all())
-        if last or state.step % self.every == 0:
+        every = self.every if self.most is None else max(1, round(state.steps / self.most))
+        if last or state.step % every == 0:
             self.frames.append(state.decode())
             self.steps.append(state.step)
 

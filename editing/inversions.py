@@ -37,6 +37,7 @@ class Header:
         sha256: of its file.
         size: width and height that it was inverted at.
         prompt: what it shows.
+        dtype: of the model's numbers; None in files that do not say.
     """
 
     method: str
@@ -47,6 +48,7 @@ class Header:
     sha256: str
     size: tuple[int, int]
     prompt: str
+    dtype: str | None = None
 
     def metadata(self) -> dict[str, str]:
         """As the metadata of a safetensors file."""
@@ -84,15 +86,38 @@ def read_header(path: Path) -> Header:
         said = json.loads(metadata[HEADER])
         width, height = said.pop("size")
         header = Header(size=(int(width), int(height)), **said)
-        if GENERATOR not in names or not isinstance(header.options, dict):
-            raise KeyError(GENERATOR)
+        if GENERATOR not in names or not _well_formed(header):
+            raise ValueError(path)
         return header
     except OSError as error:
         raise UserError(f"{str(path)!r} cannot be read: {reason(error)}.") from error
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{str(path)!r} is no inversion: give a file that task=invert has made."
         ) from error
+
+
+def _well_formed(header: Header) -> bool:
+    """Whether a header says what it should: its options will be those of a method.
+
+    An option that names something to be called, as Hydra's `_target_` does, is none of these.
+    """
+    texts = (header.method, header.model, header.source, header.sha256, header.prompt)
+    plain = all(
+        isinstance(key, str) and key.isidentifier() and not key.startswith("_") and _is_plain(value)
+        for key, value in header.options.items()
+    )
+    return (
+        plain
+        and all(isinstance(text, str) for text in texts)
+        and isinstance(header.dtype, str | None)
+        and type(header.seed) is int
+        and min(header.size) > 0
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def find_inversions(name: str) -> list[Known]:

@@ -124,6 +124,7 @@ class InvertSession(Session):
             sha256=file_digest(picture.path),
             size=picture.size,
             prompt=picture.prompt,
+            dtype=str(self.prior.dtype).removeprefix("torch."),
         )
 
     def is_there(self, path: Path, header: Header) -> bool:

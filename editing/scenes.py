@@ -152,7 +152,7 @@ class SceneSession(Session):
         prompts = (picture.prompt, job.target)
         key = fingerprint(config, prompts, source, self.prior.model_hash())
         checkpoint = Checkpoint(self.folder / CHECKPOINT, key)
-        trace = Trace(max(1, round(settings.steps / FRAMES))) if settings.trace else None
+        trace = Trace(frames=FRAMES) if settings.trace else None
         progress = Progress(job.path.name)
         generators = make_generators(settings.seed, range(editor.parameters.views))
         try:

@@ -127,7 +127,7 @@ class Session:
     def edit_batch(self, batch: list[Picture]) -> None:
         """Edit pictures of one size, and write what came of them."""
         images = self.prepare(batch)
-        trace = Trace(max(1, round(self.settings.steps / FRAMES))) if self.settings.trace else None
+        trace = Trace(frames=FRAMES) if self.settings.trace else None
         mask = self.find_mask(batch, images)
         progress = Progress(names(batch))
         watchers: list[Callback] = [*self.watch_for_plateaus(batch, images), progress]
@@ -187,6 +187,8 @@ class Session:
     def choose_prompts(self, batch: list[Picture], images: Float[Tensor, "B 3 H W"]) -> None:
         """Set the source prompt of each picture: the user's, or its caption."""
         unsaid = {row: p.path for row, p in enumerate(batch) if p.job.source is None}
+        if isinstance(self.editor, TrajectoryEditor) and self.settings.task == "edit":
+            unsaid = unsaid if self.editor.method.reads_source else {}
         new = {path: row for row, path in unsaid.items() if path not in self.captions}
         if new:
             found = describe(images[list(new.values())], self.prior, self.settings.captioner)
@@ -227,6 +229,12 @@ class Session:
             return there_and_back(self.editor, images, prompts, generators, callbacks, mask)
         if self.settings.inversion and isinstance(self.editor, TrajectoryEditor):
             known = [picture.known for picture in batch if picture.known]
+            own = str(self.prior.dtype).removeprefix("torch.")
+            for other in {each.header.dtype for each in known} - {own, None}:
+                self.warn(
+                    f"The inversion was made in {other}, and this edit runs in {own}: it is not "
+                    "quite the same as one that inverts anew."
+                )
             inversion = read_inversions(
                 known,
                 generators,
@@ -259,6 +267,8 @@ class Session:
             if settings.overwrite and not self.finished:
                 results.clear(self.folder)
             for row, picture in enumerate(batch):
+                if not edit.images[row].isfinite().all():
+                    continue  # a sampler has no last good state, as an optimisation has
                 text = results.edit_text(settings.method, picture.prompt, picture.job.target)
                 source, edited = to_image(images[row]), to_image(made[row])
                 shown = [source, edited]

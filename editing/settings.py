@@ -237,6 +237,10 @@ def of_inversion(
         UserError: if another value was given on the command line.
     """
     options = common_options(find_inversions(name), method)
+    if unknown := sorted(set(options) - set(fields)):
+        raise UserError(
+            f"inversion={name} was made with {unknown[0]}, which method={method} lacks."
+        )
     for key, value in options.items():
         said = key if key in ("steps", "guidance") and key in given else f"method.{key}"
         if said in given and fields.get(key) != value:

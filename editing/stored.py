@@ -1,7 +1,7 @@
 """Inversions as tensors: written one file a picture, read again as a batch."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -44,19 +44,28 @@ def read_inversions(
         device: where the tensors shall be.
 
     Raises:
-        UserError: if they were made with another model.
+        UserError: if they were made with another model, or are damaged.
     """
-    rows = []
+    rows: list[dict[str, Tensor]] = []
     for each, generator in zip(known, generators, strict=True):
         if each.header.model != model:
             raise UserError(f"{str(each.path)!r} was made with another model: edit with that one.")
         tensors = load_file(each.path)
         state = tensors.pop(GENERATOR)
-        if seed == each.header.seed:
-            generator.set_state(state)
+        try:
+            if seed == each.header.seed:
+                generator.set_state(state)
+            if rows and _shapes(tensors) != _shapes(rows[0]):
+                raise TypeError(f"tensors of other shapes than those of {str(known[0].path)!r}")
+        except (RuntimeError, TypeError) as error:
+            raise UserError(f"{str(each.path)!r} is damaged: invert the picture again.") from error
         rows.append(tensors)
     stacked = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     return Inversion({name: tensor.to(device) for name, tensor in stacked.items()})
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 @dataclass
@@ -69,7 +78,6 @@ class CheckpointStore:
         device: where the tensors shall be when they are loaded.
         spent: network evaluations, which are saved with the tensors and added when they are loaded.
         last: when it was saved last, by a clock that only goes forward.
-        loaded: whether it was loaded.
     """
 
     checkpoint: Checkpoint
@@ -77,7 +85,6 @@ class CheckpointStore:
     device: torch.device
     spent: Evaluations = field(default_factory=Evaluations)
     last: float = field(default_factory=time.monotonic)
-    loaded: bool = False
 
     def load(self) -> dict[str, Tensor] | None:
         """What was saved last, or None."""
@@ -86,11 +93,9 @@ class CheckpointStore:
             return None
         for generator, known in zip(self.generators, state["generators"], strict=True):
             generator.set_state(known)
-        if not self.loaded:  # which may happen again
-            forward, backward = state["evaluations"]
-            self.spent.forward += forward
-            self.spent.backward += backward
-            self.loaded = True
+        forward, backward = state["evaluations"]
+        self.spent.forward += forward
+        self.spent.backward += backward
         return {name: each.to(self.device) for name, each in state["tensors"].items()}
 
     def save(self, tensors: dict[str, Tensor], at_once: bool = False) -> None:

@@ -15,7 +15,14 @@ from editing.errors import NonFiniteError, UserError
 from editing.parameters.latents import LatentCanvas
 from samplers.prior import Condition, Evaluations, Prior, PromptPair, count_evaluations
 from samplers.random import randn
-from samplers.trajectory import Inversion, PromptError, Store, TrajectoryMethod, Visit
+from samplers.trajectory import (
+    Inversion,
+    InversionError,
+    PromptError,
+    Store,
+    TrajectoryMethod,
+    Visit,
+)
 
 
 @dataclass
@@ -80,22 +87,26 @@ class TrajectoryEditor:
             mask: how much of every place may change, in [0, 1].
 
         Raises:
-            UserError: if the prompts do not fit the method.
+            UserError: if the prompts or the inversion do not fit the method.
             NonFiniteError: if an image did not stay finite; with the edit in ``last_good``.
         """
         start, prior = time.perf_counter(), self.method.prior
         prompts = prompts.expand(len(sources))
+        try:
+            self.method.check_prompts(prompts)
+        except PromptError as unfit:
+            raise UserError(f"The prompts do not fit the method: {unfit}.") from unfit
         with count_evaluations(prior) as evaluations:
             z = prior.encode(sources.to(prior.device))
             watch = _Watch(prior, z, generators, (*self.callbacks, *callbacks), mask)
+            inversion = self.inversion
+            if inversion is None:
+                inversion = self.method.invert(z, prompts.source, generators, watch)
+            watch.begin_sampling()  # with the random numbers that an inversion leaves
             try:
-                inversion = self.inversion
-                if inversion is None:
-                    inversion = self.method.invert(z, prompts.source, generators, watch)
-                watch.begin_sampling()  # with the random numbers that an inversion leaves
                 z_edit = self.method.sample(inversion, prompts, generators, watch)
-            except PromptError as unfit:
-                raise UserError(f"The prompts do not fit the method: {unfit}.") from unfit
+            except InversionError as unfit:
+                raise UserError(f"It cannot be edited from: {unfit}.") from unfit
             canvas = LatentCanvas(prior, z_edit.to(z))
             images = canvas.images()
         ended = tuple(_not_finite(row, prior.dtype) for row in z_edit.isfinite().flatten(1).all(1))

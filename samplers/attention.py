@@ -71,6 +71,19 @@ def unet_attention(prior: Prior) -> dict[str, Any]:
     return found
 
 
+def check_uncompiled(prior: Prior, method: str) -> None:
+    """Refuses a compiled network, in which hooks that come later do nothing.
+
+    Raises:
+        ValueError: saying so.
+    """
+    if getattr(getattr(prior, "network", None), "_compiled_call_impl", None):
+        raise ValueError(
+            f"{method} looks into the network as it runs, which a compiled one does not allow: "
+            "leave tuning.compile=false"
+        )
+
+
 @contextmanager
 def controlled(modules: Mapping[str, Any], control: AttentionControl) -> Iterator[None]:
     """Let ``control`` take part in the attention of diffusers' ``Attention`` modules.

@@ -30,13 +30,12 @@ class LatentTOP(NullText):
     The optimisation begins at the best of several random biases; where the paper hops within every
     start, here the best of all starts is changed. Sampling is that of :class:`NullText`. Costs, for
     every time, N + 2 forward and N backward network evaluations per image; at the first time, where
-    the noise moves and both predictions with it, N / 3 steps (1 at least) of 3 forward and 2
-    backward ones are made, so that no time costs more, and 2 evaluations for every start and hop.
-    No more than the activations of one evaluation are held at a time.
+    the noise moves and both predictions with it, 3 N + 2 and 2 N, and 2 forward ones for every
+    start and hop. No more than the activations of one evaluation are held at a time.
 
     Args:
         prior: see :class:`NullText`, as ``steps`` and ``guidance`` are.
-        iterations: N, steps of Adam for every time but the first (m of the paper).
+        iterations: N, steps of Adam for every time (m of the paper).
         rate: its learning rate for the biases of the prompt; it falls to half of that.
         noise_rate: its learning rate for the bias of the noise.
         starts: random biases that are drawn, each of which is one start; none is one more.
@@ -74,12 +73,12 @@ class LatentTOP(NullText):
         watch: Watcher = unwatched,
         store: Store | None = None,
     ) -> Inversion:
-        source = source.expand(len(z))
-        trajectory = prior_trajectory(self.prior, z, self.times, source, watch, store)
-        noise = z_t = trajectory[:, -1]
-        nulls = self.prior.null(len(z)).tensors[TEXT].float()[:, None]
-        if store is not None and (saved := store.load()) and "null" in saved:
-            noise, z_t, nulls = saved["noise"], saved["z_t"], saved["null"]
+        source, saved = source.expand(len(z)), (store and store.load()) or {}
+        trajectory = prior_trajectory(self.prior, z, self.times, source, watch, store, saved)
+        noise, nulls = saved.get("noise", trajectory[:, -1]), saved.get("null")
+        z_t = saved.get("z_t", noise)
+        if nulls is None:
+            nulls = self.prior.null(len(z)).tensors[TEXT].float()[:, None]
         for step, (t, to) in enumerate(descent(self.times), 1):
             if step < nulls.shape[1]:
                 continue  # saved by an earlier run
@@ -149,7 +148,7 @@ class LatentTOP(NullText):
             ]
             optimizer = torch.optim.Adam(groups, lr=self.rate)
             size = goal[0].numel()
-            for _ in range(max(1, self.iterations // 3) if self.iterations else 0):
+            for _ in range(self.iterations):
                 with torch.no_grad():
                     conditional = guided_noise(self.prior, noise, t, source, 1.0)
                 conditional.requires_grad_()

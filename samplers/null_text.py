@@ -1,6 +1,6 @@
 """Null-text inversion (Mokady et al. 2023): an empty prompt of its own for every step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -70,11 +70,11 @@ class NullText(TrajectoryMethod):
         watch: Watcher = unwatched,
         store: Store | None = None,
     ) -> Inversion:
-        source = source.expand(len(z))
-        trajectory = prior_trajectory(self.prior, z, self.times, source, watch, store)
-        z_t, nulls = trajectory[:, -1], self.prior.null(len(z)).tensors[TEXT].float()[:, None]
-        if store is not None and (saved := store.load()) and "null" in saved:
-            z_t, nulls = saved["z_t"], saved["null"]
+        source, saved = source.expand(len(z)), (store and store.load()) or {}
+        trajectory = prior_trajectory(self.prior, z, self.times, source, watch, store, saved)
+        z_t, nulls = saved.get("z_t", trajectory[:, -1]), saved.get("null")
+        if nulls is None:
+            nulls = self.prior.null(len(z)).tensors[TEXT].float()[:, None]
         for step, (t, to) in enumerate(descent(self.times), 1):
             if step < nulls.shape[1]:
                 continue  # saved by an earlier run
@@ -118,6 +118,8 @@ class NullText(TrajectoryMethod):
         step: int,
     ) -> Float[Tensor, "B n c"]:
         """Embeddings with which the step from ``z_t`` ends nearest to ``goal`` (Eq. 3)."""
+        if self.guidance == 1.0:
+            return null  # of which the step does not depend
         with torch.enable_grad():
             null = null.clone().requires_grad_()
             rate = self.rate * (1 - (step - 1) / (2 * self.steps))
@@ -174,9 +176,10 @@ def prior_trajectory(
     source: Condition,
     watch: Watcher,
     store: Store | None,
+    saved: Mapping[str, Tensor],
 ) -> Float[Tensor, "B S_plus_1 C h w"]:
-    """The trajectory of DDIM inversion at guidance 1, perhaps from an earlier run's store."""
-    if store is not None and (saved := store.load()) is not None:
+    """The trajectory of DDIM inversion at guidance 1; what an earlier run ``saved``, if it did."""
+    if "trajectory" in saved:
         return saved["trajectory"]
 
     def predict(z_t: Tensor, t: int) -> Tensor:

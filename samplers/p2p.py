@@ -29,7 +29,7 @@ from samplers.trajectory import (
 
 EDITS = ("auto", "replace", "refine")
 INVERTERS = ("ddim", "null_text", "direct")
-SELF_PLACES = 32**2  # self-attention of more places is left alone, as in the authors' code
+SELF_PLACES = 32**2  # of a square; self-attention of more is left alone, as in the authors' code
 
 
 class P2P(TrajectoryMethod):
@@ -106,6 +106,9 @@ class P2P(TrajectoryMethod):
     def _steps(self, name: str, fraction: float | int) -> int:
         return round(number(name, fraction, least=0, most=1) * self.steps)
 
+    def check_prompts(self, prompts: PromptPair) -> None:
+        self._control(prompts, torch.zeros(len(prompts), 1, 1, 1))
+
     @torch.no_grad()
     def invert(
         self,
@@ -138,12 +141,12 @@ class P2P(TrajectoryMethod):
         """See :meth:`TrajectoryMethod.sample`.
 
         Raises:
-            ValueError: for a word that is not in its prompt, or if ``edit`` does not fit them.
+            PromptError: for a word that is not in its prompt, or if ``edit`` does not fit them.
         """
         prompts = prompts.expand(len(inversion))
         direct = self.inverter == "direct"
         noise = inversion["trajectory"][:, -1] if direct else inversion["noise"]
-        control = self._control(prompts, noise.device)
+        control = self._control(prompts, noise)
         height, width = noise.shape[2:]
         pairs = zip(prompts.source.prompts, prompts.target.prompts, strict=True)
         one_branch = torch.tensor([not self.reweight and a == b for a, b in pairs])
@@ -204,7 +207,9 @@ class P2P(TrajectoryMethod):
             return null
         return with_text(null, inversion.along("null", self.steps)[:, step])
 
-    def _control(self, prompts: PromptPair, device: torch.device) -> "_Control":
+    def _control(self, prompts: PromptPair, z: Float[Tensor, "B C h w"]) -> "_Control":
+        sides, device = sorted(z.shape[2:]), z.device
+        places = SELF_PLACES * sides[1] // sides[0]
         n = self.prior.tokenizer.model_max_length  # type: ignore[attr-defined]
         sources = [read_tokens(self.prior, prompt) for prompt in prompts.source.prompts]
         targets = [read_tokens(self.prior, prompt) for prompt in prompts.target.prompts]
@@ -222,9 +227,8 @@ class P2P(TrajectoryMethod):
             maps = WordMaps(seen.to(device))
         matrix = torch.stack([each.matrix for each in aligned]).to(device)
         own = torch.stack([each.own for each in aligned]).to(device)
-        return _Control(
-            self.cross_steps, self.self_steps, Alignment(matrix, own), weights.to(device), maps
-        )
+        steps, alignment = (self.cross_steps, self.self_steps), Alignment(matrix, own)
+        return _Control(*steps, alignment, weights.to(device), maps, places)
 
     def _align(self, source: Tokens, target: Tokens, n: int) -> Alignment:
         same = len(source.words()) == len(target.words())
@@ -249,15 +253,17 @@ class _Control(AttentionControl):
         alignment: Alignment,
         weights: Float[Tensor, "B n"],
         maps: WordMaps | None,
+        self_places: int = SELF_PLACES,
     ) -> None:
         self.cross_steps, self.self_steps, self.maps = cross_steps, self_steps, maps
+        self.self_places = self_places
         self.alignment, self.weights = alignment, weights
         self.step = 0  # those that are done
 
     def exposes(self, site: Site) -> bool:
         if site.cross:
             return self.step < self.cross_steps or self.maps is not None
-        return self.step < self.self_steps and site.places <= SELF_PLACES
+        return self.step < self.self_steps and site.places <= self.self_places
 
     def probabilities(
         self, site: Site, probabilities: Float[Tensor, "N H P K"]

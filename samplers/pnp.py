@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from samplers.attention import AttentionControl, Site, controlled, unet_attention
+from samplers.attention import AttentionControl, Site, check_uncompiled, controlled, unet_attention
 from samplers.checks import number, whole
 from samplers.ddim import invert_ddim, sample_ddim
 from samplers.prior import Condition, Prior, PromptPair
@@ -47,7 +47,8 @@ class PlugAndPlay(TrajectoryMethod):
         substeps: steps of the inversion to each one of the sampling.
 
     Raises:
-        ValueError: for a prior without such a network, or another value that cannot be used.
+        ValueError: for a prior without such a network or with a compiled one, or another value that
+            cannot be used.
     """
 
     inverts_with: tuple[str, ...] = ("steps", "source_prompt", "substeps")
@@ -64,12 +65,13 @@ class PlugAndPlay(TrajectoryMethod):
     ) -> None:
         super().__init__(prior, **options)
         unet_attention(prior)
+        check_uncompiled(prior, "pnp")
         self.block, self.modules = decoder_sites(prior.network)  # type: ignore[attr-defined]
         self.feature_steps = round(number("features", features, 0, 1) * self.steps)
         self.attention_steps = round(number("attention", attention, 0, 1) * self.steps)
         if source_prompt not in PROMPTS:
             raise ValueError(f"source_prompt={source_prompt} cannot be used: it is empty or source")
-        self.source_prompt = source_prompt
+        self.source_prompt, self.reads_source = source_prompt, source_prompt == "source"
         self.substeps = whole("substeps", substeps, 1, (prior.num_timesteps - 1) // self.steps)
 
     @torch.no_grad()
@@ -90,7 +92,7 @@ class PlugAndPlay(TrajectoryMethod):
             self.prior.num_timesteps, self.steps * self.substeps, self.prior.schedule_shift
         )
         found = invert_ddim(self.prior, z, times, predict, watch=watch)
-        return Inversion({"trajectory": found[:, :: self.substeps]})
+        return Inversion({"trajectory": found[:, :: self.substeps].contiguous()})
 
     @torch.no_grad()
     def sample(

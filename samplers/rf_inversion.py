@@ -38,6 +38,7 @@ class RFInversion(TrajectoryMethod):
     """
 
     inverts_with: tuple[str, ...] = ("steps", "gamma")
+    reads_source = False
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ class SDEdit(TrajectoryMethod):
     """
 
     inverts_with: tuple[str, ...] = ("steps", "strength")
+    reads_source = False
 
     def __init__(
         self, prior: Prior, *, strength: float | int = 0.6, eta: float | int = 1.0, **options: Any
@@ -68,7 +69,9 @@ class SDEdit(TrajectoryMethod):
         def predict(z_t: Tensor, t: int) -> Tensor:
             return guided_noise(self.prior, z_t, t, target, self.guidance)
 
-        def draw(_: int) -> Tensor:
+        def draw(step: int) -> Tensor:
+            if step == len(self.run) - 2:  # noise of the last step would stay in the picture
+                return torch.zeros_like(start)
             return randn(start.shape, generators, start.device, start.dtype)
 
         return sample_ancestral(self.prior, start, self.run, predict, draw, self.eta, watch)

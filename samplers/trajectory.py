@@ -23,6 +23,10 @@ class PromptError(ValueError):
     """A method cannot do with the prompts what it was set to."""
 
 
+class InversionError(ValueError):
+    """An inversion does not hold what a method needs."""
+
+
 @dataclass(frozen=True)
 class Inversion:
     """What a method found out about source latents; it can be sampled from as often as wanted.
@@ -34,6 +38,8 @@ class Inversion:
     tensors: dict[str, Tensor]
 
     def __getitem__(self, name: str) -> Tensor:
+        if name not in self.tensors:
+            raise InversionError(f"the inversion has no {name}")
         return self.tensors[name]
 
     def __len__(self) -> int:
@@ -43,11 +49,13 @@ class Inversion:
         """The tensor of a name, whose dimension 1 are steps.
 
         Raises:
-            ValueError: if there are not so many of them.
+            InversionError: if there are not so many of them.
         """
-        found = self.tensors[name]
+        found = self[name]
         if found.shape[1] != steps:
-            raise ValueError(f"the inversion has {found.shape[1]} {name} and {steps} are needed")
+            raise InversionError(
+                f"the inversion has {found.shape[1]} {name} and {steps} are needed"
+            )
         return found
 
 
@@ -88,7 +96,7 @@ class Store(Protocol):
     """Keeps what a long inversion has found so far, so that it can go on after an interruption."""
 
     def load(self) -> dict[str, Tensor] | None:
-        """What was saved last, or None."""
+        """What was saved last, or None; called once, before anything is saved."""
         ...
 
     def save(self, tensors: dict[str, Tensor], at_once: bool = False) -> None:
@@ -101,7 +109,7 @@ class TrajectoryMethod(ABC):
 
     A method overrides :meth:`invert` and :meth:`sample`. It keeps nothing of a picture between
     calls, and rows do not see each other. ``inverts_with`` names the arguments on which its
-    inversion depends, without the prior.
+    inversion depends, without the prior; ``reads_source`` whether it needs the source's prompt.
 
     Args:
         prior: the model that is asked.
@@ -110,6 +118,7 @@ class TrajectoryMethod(ABC):
     """
 
     inverts_with: tuple[str, ...] = ("steps",)
+    reads_source: bool = True
 
     def __init__(self, prior: Prior, *, steps: int = 50, guidance: float | int = 7.5) -> None:
         self.prior = prior
@@ -127,6 +136,13 @@ class TrajectoryMethod(ABC):
         """Edited latents; arguments as for :meth:`invert` and :meth:`sample`."""
         inversion = self.invert(z, prompts.source, generators, watch)
         return self.sample(inversion, prompts, generators, watch)
+
+    def check_prompts(self, prompts: PromptPair) -> None:  # noqa: B027 - here any will do
+        """Refuse prompts that the method cannot do with, before anything is computed.
+
+        Raises:
+            PromptError: saying why.
+        """
 
     @abstractmethod
     def invert(

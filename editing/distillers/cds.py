@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from editing.attention import recorded
 from editing.distillers.base import ScoreDistiller
+from samplers.attention import check_uncompiled
 from samplers.checks import number, whole
 from samplers.prior import Condition, Prior, PromptPair
 
@@ -49,11 +50,7 @@ class CDS(ScoreDistiller):
         if not getattr(prior, "self_attention", ()):
             raise ValueError("the prior's network has no self-attention to contrast")
         self.modules: Sequence[nn.Module] = prior.self_attention  # type: ignore[attr-defined]
-        if getattr(prior.network, "_compiled_call_impl", None):  # type: ignore[attr-defined]
-            raise ValueError(
-                "cds reads attention as the network runs, which a compiled one does not allow: "
-                "leave tuning.compile=false"
-            )
+        check_uncompiled(prior, "cds")
         self.weight = number("weight", weight, least=0)
         self.temperature = number("temperature", temperature, least=1e-3)
         self.patches = whole("patches", patches, least=1)

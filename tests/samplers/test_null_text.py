@@ -79,10 +79,21 @@ def test_the_cost_is_what_is_said(tiny_prior: Any) -> None:
     how = made(LatentTOP, tiny_prior, iterations=iterations, starts=3, hops=2)
     with count_evaluations(tiny_prior) as counted:
         how.invert(z, cat, make_generators(0, [0]))
-    steps = iterations // 3
-    first = 2 * (1 + 3 + 2) + 3 * steps + 2  # the plain beginning, starts and hops, then steps
+    first = 2 * (1 + 3 + 2) + 3 * iterations + 2  # the plain beginning, starts and hops, then steps
     assert counted.forward == STEPS + first + (STEPS - 1) * (iterations + 2)
-    assert counted.backward == 2 * steps + (STEPS - 1) * iterations
+    assert counted.backward == 2 * iterations + (STEPS - 1) * iterations
+    assert first <= (iterations + 2) * (1 + 3), "for every start"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_at_guidance_1_no_embedding_is_learnt(tiny_prior: Any, method: Any) -> None:
+    """As none would be seen."""
+    z, cat = latents(1), tiny_prior.embed(["a cat"])
+    how = made(method, tiny_prior, guidance=1.0, iterations=3)
+    with count_evaluations(tiny_prior) as counted:
+        found = how.invert(z, cat, make_generators(0, [0]))
+    assert counted.backward == (0 if method is NullText else 2 * 3)  # which moves the noise
+    assert torch.equal(found["null"], found["null"][:, :1].expand_as(found["null"]))
 
 
 def test_both_biases_follow_the_gradient_of_the_first_step(tiny_prior: Any) -> None:
@@ -152,11 +163,19 @@ def test_the_best_start_is_taken(tiny_prior: Any) -> None:
         assert (error(*best) < plain).all()
 
 
-def test_weights_get_no_gradient(tiny_prior: Any) -> None:
-    made(NullText, tiny_prior, iterations=1).invert(
-        latents(1), tiny_prior.embed(["a cat"]), make_generators(0, [0])
-    )
-    assert not any(parameter.requires_grad for parameter in tiny_prior.unet.parameters())
+@pytest.mark.parametrize("method", METHODS)
+def test_weights_get_no_gradient(tiny_prior: Any, method: Any) -> None:
+    """Not even those that ask for it."""
+    weights = list(tiny_prior.unet.parameters())
+    try:
+        for weight in weights:
+            weight.requires_grad_(True)
+        made(method, tiny_prior, iterations=1).invert(
+            latents(1), tiny_prior.embed(["a cat"]), make_generators(0, [0])
+        )
+        assert all(weight.grad is None for weight in weights)
+    finally:
+        tiny_prior.unet.requires_grad_(False)
 
 
 class Held:

@@ -93,10 +93,19 @@ def test_attention_is_edited_for_the_first_steps_only() -> None:
     control.step = 0
     assert not control.exposes(Site("attn1", False, 64**2))
     assert control.exposes(Site("attn2", True, 64**2))
+    assert not control.exposes(Site("attn1", False, 32 * 48))
     control.step, control.maps = 2, WordMaps(torch.ones(2, 5))  # which need them, unedited
     probabilities = torch.rand(4, 1, 9, 5)
     assert control.exposes(CROSS)
     assert torch.equal(control.probabilities(CROSS, probabilities), probabilities)
+
+
+def test_a_picture_that_is_no_square_has_more_places_edited(tiny_prior: Any) -> None:
+    prompts = tiny_prior.pair(source="a cat", target="a pig")
+    for height, width, places in ((64, 64, 32**2), (64, 96, 32 * 48), (96, 64, 48 * 32)):
+        control = P2P(tiny_prior)._control(prompts, torch.zeros(1, 4, height, width))
+        assert control.exposes(Site("attn1", False, places))
+        assert not control.exposes(Site("attn1", False, places + 1))
 
 
 def test_the_control_follows_the_steps(tiny_prior: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from samplers.cyclediffusion import CycleDiffusion
 from samplers.ddib import DDIB
-from samplers.ddim import invert_ddim, sample_ddim
+from samplers.ddim import invert_ddim, sample_ddim, stochastic_step
 from samplers.ddpm_inversion import DDPMInversion
 from samplers.edict import EDICT
 from samplers.flow import flow_levels, velocities
@@ -156,6 +156,24 @@ def test_every_step_is_seen_and_may_be_changed(mixture_prior: Any, method: Any) 
     times = [visit.t for visit in seen if not visit.sampling]
     if method not in (SDEdit, FlowEdit):  # which need no inversion
         assert times in (sorted(times), sorted(times, reverse=True)) and times
+
+
+def test_sdedit_ends_without_noise(gaussian_prior: Any) -> None:
+    """Its last step arrives at what is expected of the one before."""
+    z, prompts = latents(), gaussian_prior.pair(source="a cat", target="a pig").expand(2)
+    seen: list[Visit] = []
+
+    def watch(visit: Visit) -> torch.Tensor:
+        seen.append(visit)
+        return visit.z_t
+
+    how = SDEdit(gaussian_prior, steps=10, guidance=1.0)
+    how(z, prompts, make_generators(0, range(2)), watch)
+    (before, last), t = seen[-2:], torch.tensor([seen[-2].t] * 2)
+    noise = gaussian_prior.predict_noise(before.z_t, t, prompts.target)
+    centre, deviation = stochastic_step(gaussian_prior, before.z_t, before.t, 0, noise, 1.0)
+    assert deviation.max() > 1e-3
+    torch.testing.assert_close(last.z_t, centre)
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from editing.errors import UserError
     from editing.parameters.pull import encode
     from editing.priors import load_prior
+    from editing.trajectory import TrajectoryEditor
 
 _HOMES = {
     **dict.fromkeys(
@@ -46,6 +47,7 @@ _HOMES = {
     "Edit": "editing.editor",
     "UserError": "editing.errors",
     "encode": "editing.parameters.pull",
+    "TrajectoryEditor": "editing.trajectory",
     "load_prior": "editing.priors",
 }
 
@@ -62,6 +64,7 @@ __all__ = [
     "DistillationEditor",
     "Edit",
     "ScoreDistiller",
+    "TrajectoryEditor",
     "UserError",
     "encode",
     "load_prior",

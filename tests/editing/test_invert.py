@@ -19,7 +19,10 @@ from samplers.null_text import NullText
 from samplers.trajectory import Inversion
 from tests.editing.conftest import noise_picture, result_of
 
-METHODS = ("cyclediffusion", "ddib", "edict", "flowedit", "latent_top", "null_text", "sdedit")
+METHODS = (
+    "cyclediffusion ddib ddpm_inversion direct_inversion edict flowedit latent_top negative_prompt "
+    "null_text p2p pnp rf_inversion sdedit"
+).split()
 NO_TARGET = ("target",)
 INVERTED = ("src", "source", "steps")  # what an inversion brings
 
@@ -59,10 +62,49 @@ def test_an_edit_that_begins_with_an_inversion_is_the_same(
     assert result_of(tmp_path / "begun")["steps"] == 3, "those of the inversion"
 
 
+@pytest.mark.parametrize("inverter", ["direct", "null_text"])
+def test_p2p_begins_with_the_inversion_of_its_inverter(
+    edit: Callable[..., Any], inverted: Callable[..., Any], tmp_path: Path, inverter: str
+) -> None:
+    words = ("method=p2p", f"method.inverter={inverter}")
+    assert inverted(*words).code == 0
+    assert edit(*words, "inversion=inv", "output=begun", without=INVERTED).code == 0
+    assert edit(*words, "output=whole").code == 0
+    a, b = (Image.open(tmp_path / name / "edited.png") for name in ("begun", "whole"))
+    assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("method", "spent"),
+    [
+        ("null_text", (3 * (2 + 3) + 6, 3 * 2)),  # the inversion, and the reconstruction
+        ("latent_top", (3 + 2 * 26 + 3 * 2 + 2 + 2 * (2 + 2) + 6, 3 * 2 + 2)),
+    ],
+)
+def test_an_inversion_counts_what_it_spends(
+    inverted: Callable[..., Any], tmp_path: Path, method: str, spent: tuple[int, int]
+) -> None:
+    words = ("method.iterations=2", *(["method.tolerance=0"] if method == "null_text" else []))
+    assert inverted(f"method={method}", "steps=3", *words).code == 0
+    counted = result_of(tmp_path / "inv")["network_evaluations"]
+    assert (counted["forward"], counted["backward"]) == spent
+
+
+def test_another_precision_is_warned_of(
+    edit: Callable[..., Any], inverted: Callable[..., Any]
+) -> None:
+    assert inverted("method=ddib", "dtype=fp32").code == 0
+    words = ("method=ddib", "inversion=inv", "overwrite=true", "output=out")
+    same = edit(*words, "dtype=fp32", without=INVERTED)
+    assert same.code == 0 and "was made in" not in same.err
+    other = edit(*words, "dtype=bf16", without=INVERTED)
+    assert other.code == 0 and "made in float32, and this edit runs in bfloat16" in other.err
+
+
 def test_another_seed_draws_other_noises(
     edit: Callable[..., Any], inverted: Callable[..., Any], tmp_path: Path
 ) -> None:
-    assert inverted("method=sdedit").code == 0
+    assert inverted("method=sdedit", "steps=4").code == 0  # of which 2 are run
     for seed in (0, 1):
         words = ("method=sdedit", "inversion=inv", f"seed={seed}", f"output=seed-{seed}")
         assert edit(*words, without=INVERTED).code == 0
@@ -210,6 +252,49 @@ def test_another_picture_or_model_is_refused(
     (tmp_path / "cat.png").unlink()
     found = edit(*words, without=INVERTED)
     assert found.code == 2 and "no longer at" in found.err
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"options": {"steps": 2, "_target_": "builtins.print"}}, "is no inversion"),
+        ({"options": {"steps": {"_target_": "builtins.print"}}}, "is no inversion"),
+        ({"options": {"steps": 2, "colour": 3}}, "made with colour, which method=ddib lacks"),
+        ({"method": 3}, "is no inversion"),
+        ({"prompt": 5}, "is no inversion"),
+        ({"seed": "0"}, "is no inversion"),
+    ],
+)
+def test_what_a_file_says_of_itself_is_not_trusted(
+    edit: Callable[..., Any],
+    inverted: Callable[..., Any],
+    tmp_path: Path,
+    said: dict[str, Any],
+    why: str,
+) -> None:
+    """It comes from anywhere, and its options would be those that Hydra makes the method of."""
+    assert inverted("method=ddib").code == 0
+    path = tmp_path / "inv/inversion.safetensors"
+    header = json.loads(read_header(path).metadata()[HEADER])
+    save_file(load_file(path), path, {HEADER: json.dumps(header | said)})
+    found = edit("method=ddib", "inversion=inv", "output=out", without=INVERTED)
+    assert found.code == 2 and why in found.err and found.err.count("Error") == 1, found.err
+
+
+def test_tensors_that_do_not_fit_are_refused(
+    edit: Callable[..., Any], inverted: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert inverted("method=ddib").code == 0
+    path = tmp_path / "inv/inversion.safetensors"
+    whole, metadata = load_file(path), read_header(path).metadata()
+    for broken, why in (
+        ({"generator": whole["generator"][:8]}, "is damaged"),
+        ({"noises": whole["noise"], "noise": None}, "the inversion has no noise"),
+    ):
+        tensors = {name: each for name, each in (whole | broken).items() if each is not None}
+        save_file(tensors, path, metadata)
+        found = edit("method=ddib", "inversion=inv", "output=out", without=INVERTED)
+        assert found.code == 2 and why in found.err and found.err.count("Error") == 1, found.err
 
 
 def test_what_is_finished_is_never_gone_on_with(

@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from editing import session
 from editing.callbacks import Trace
+from editing.caption import Caption
 from editing.errors import NonFiniteError
 from editing.trajectory import TrajectoryEditor
 from samplers.ddib import DDIB
@@ -17,6 +19,7 @@ from samplers.flowedit import FlowEdit
 from samplers.random import make_generators
 from samplers.sdedit import SDEdit
 from samplers.trajectory import Inversion, Visit
+from tests.editing.conftest import noise_picture, result_of
 
 METHODS = sorted(
     "autoencoder cyclediffusion ddib ddpm_inversion direct_inversion edict flowedit latent_top "
@@ -109,6 +112,63 @@ def test_what_is_not_finite_is_said(tiny_prior: Any, images: torch.Tensor) -> No
     assert last.images[0].isfinite().all()
 
 
+def test_a_picture_that_is_not_finite_is_not_written(
+    edit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    for seed in (1, 2):
+        noise_picture(32, 32, seed).save(tmp_path / f"in/{seed}.png")
+    sample = DDIB.sample
+
+    def spoilt(self: DDIB, *args: Any) -> torch.Tensor:
+        z = sample(self, *args)
+        z[1] = torch.nan
+        return z
+
+    monkeypatch.setattr(DDIB, "sample", spoilt)
+    outcome = edit("method=ddib", "src=in", "output=out")
+    assert outcome.code == 2 and "not finite" in outcome.err
+    assert [path.name for path in (tmp_path / "out/edited").iterdir()] == ["1.png"]
+    record = result_of(tmp_path / "out")
+    assert [picture["edited"] for picture in record["pictures"]] == ["edited/1.png"]
+
+
+def test_a_long_inversion_has_no_more_frames_than_the_sampling(
+    edit: Callable[..., Any], tmp_path: Path
+) -> None:
+    words = ("method=pnp", "steps=30", "method.substeps=5")
+    assert edit(*words, "output=out").code == 0
+    assert Image.open(tmp_path / "out/trace.gif").n_frames <= 1 + 2 * 30
+
+
+@pytest.mark.parametrize(
+    ("words", "captioned"),
+    [
+        (("method=sdedit",), False),
+        (("method=rf_inversion",), False),
+        (("method=pnp",), False),
+        (("method=pnp", "method.source_prompt=source"), True),
+        (("method=ddib",), True),
+    ],
+)
+def test_a_caption_is_made_for_those_that_read_it(
+    edit: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    captioned: bool,
+) -> None:
+    asked = []
+
+    def describe(images: torch.Tensor, *_: Any) -> list[Caption]:
+        asked.append(len(images))
+        return [Caption("a cat")] * len(images)
+
+    monkeypatch.setattr(session, "describe", describe)
+    outcome = edit(*words, "output=out", without=("source",))
+    assert outcome.code == 0, outcome.err
+    assert bool(asked) == captioned
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_runs_from_the_command_line(
     edit: Callable[..., Any], tmp_path: Path, method: str
@@ -133,6 +193,7 @@ def test_every_method_runs_from_the_command_line(
 def test_prompts_that_do_not_fit_are_said(
     edit: Callable[..., Any], tmp_path: Path, words: tuple[str, ...], said: str
 ) -> None:
-    outcome = edit("method=p2p", "steps=2", "output=out", *words)
+    outcome = edit("method=p2p", "method.inverter=null_text", "output=out", *words)
+    assert "0%" not in outcome.err, "nothing was inverted before"
     assert outcome.code == 2 and said in outcome.err and outcome.err.count("Error") == 1
     assert not (tmp_path / "out").exists()

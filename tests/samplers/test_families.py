@@ -25,12 +25,13 @@ EVERYWHERE = (
 UNETS = "direct_inversion p2p pnp".split()
 
 
-@pytest.fixture(scope="module", params=SAVE)
+@pytest.fixture(scope="module", params=[*SAVE, "sdxl bf16", "sd3 bf16"])
 def prior(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder: Path = tmp_path_factory.mktemp("pipeline") / "tiny"
+    family, _, dtype = request.param.partition(" ")
     with torch.random.fork_rng():
-        SAVE[request.param](folder, tiny_tokenizer(16))
-    return load_prior(folder, device="cpu")
+        SAVE[family](folder, tiny_tokenizer(16))
+    return load_prior(folder, device="cpu", dtype=dtype or "fp32")
 
 
 def made(name: str, prior: Any) -> Any:

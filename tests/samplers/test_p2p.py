@@ -139,9 +139,8 @@ def test_replace_and_refine_are_chosen_by_the_words(tiny_prior: Any) -> None:
 
 def test_reweighting_is_of_the_tokens_of_the_words(tiny_prior: Any) -> None:
     method = P2P(tiny_prior, steps=STEPS, reweight={"dog": 3, "pink": 0.5})
-    control = method._control(
-        tiny_prior.pair(source="a cat", target="a pink dog"), torch.device("cpu")
-    )
+    prompts = tiny_prior.pair(source="a cat", target="a pink dog")
+    control = method._control(prompts, latents(1))
     assert control.weights.tolist() == [[1, 1, 0.5, 3] + [1] * 12]
     prompts = tiny_prior.pair(source="a dog", target="a dog")
     plain = run(P2P(tiny_prior, steps=STEPS), prompts)

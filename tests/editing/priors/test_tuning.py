@@ -13,6 +13,7 @@ from editing.errors import UserError
 from editing.priors import load_prior
 from editing.priors.latent import LatentPrior
 from editing.priors.tuning import Tuning, modules, offload, tune
+from samplers.pnp import PlugAndPlay
 from samplers.random import make_generators
 from tests.conftest import tiny_tokenizer
 from tests.tiny_pipelines import save_sd3
@@ -102,11 +103,12 @@ def test_what_a_gradient_goes_through_stays_on_the_device() -> None:
     assert (text.at, vae.at, network.at) == ("meta", "meta", "cpu")
 
 
-def test_a_compiled_network_and_cds_are_told_apart(tiny_sd: Path) -> None:
+def test_a_compiled_network_is_refused_where_it_is_looked_into(tiny_sd: Path) -> None:
     prior = load_prior(tiny_sd, device="cpu")
     prior.network.compile(backend="eager")
-    with pytest.raises(ValueError, match=r"leave tuning\.compile=false"):
-        CDS(prior)
+    for method in (CDS, PlugAndPlay):
+        with pytest.raises(ValueError, match=r"leave tuning\.compile=false"):
+            method(prior)
     z = torch.zeros(1, 4, 8, 8)
     prompts = prior.pair(source="a cat", target="a pig")
     plain = load_prior(tiny_sd, device="cpu")

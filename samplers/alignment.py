@@ -42,10 +42,14 @@ class Tokens:
         Upper and lower case are the same, as they are to the text encoders.
 
         Raises:
-            ValueError: if it does not occur.
+            PromptError: if it does not occur, or only after what the encoder reads.
         """
-        matches = re.finditer(rf"(?<!\w){re.escape(word.strip())}(?!\w)", self.text, re.IGNORECASE)
-        found = [position for match in matches for position in self.between(*match.span())]
+        whole = re.compile(rf"(?<!\w){re.escape(word.strip())}(?!\w)", re.IGNORECASE)
+        found = [i for match in whole.finditer(self.text) for i in self.between(*match.span())]
+        if not found and whole.search(self.text):
+            raise PromptError(
+                f"{word!r} is beyond what the model reads of the prompt {self.text!r}"
+            )
         if not found:
             raise PromptError(f"there is no {word!r} in the prompt {self.text!r}")
         return found
@@ -80,7 +84,8 @@ def read_tokens(prior: Any, prompt: str) -> Tokens:
 def replacement(source: Tokens, target: Tokens, n: int) -> Alignment:
     """Word by word: each target word takes over the attention to the source word in its place.
 
-    A word of another number of tokens shares it out evenly among them.
+    A word of another number of tokens shares it out evenly among them; one whose counterpart is
+    beyond what the encoder reads keeps its own.
 
     Raises:
         PromptError: if the prompts differ in their number of words.
@@ -93,13 +98,16 @@ def replacement(source: Tokens, target: Tokens, n: int) -> Alignment:
         )
     matrix = _identity_after(len(target.ids), n)
     matrix[0, 0] = matrix[len(source.ids) - 1, len(target.ids) - 1] = 1
+    own = torch.zeros(n)
     for old, new in pairs:
-        if len(old) == len(new):
+        if not old:
+            own[new] = 1
+        elif len(old) == len(new):
             matrix[old, new] = 1
         else:
             for position in new:
                 matrix[old, position] = 1 / len(new)
-    return Alignment(matrix, torch.zeros(n))
+    return Alignment(matrix, own)
 
 
 def refinement(source: Tokens, target: Tokens, n: int) -> Alignment:

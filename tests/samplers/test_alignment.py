@@ -37,6 +37,18 @@ def test_a_prompt_is_cut_where_the_encoder_cuts_it(read: Any) -> None:
     tokens = read("a " * 40)
     assert len(tokens.ids) == 16
     assert tokens.words()[:14] == [[i] for i in range(1, 15)]
+    with pytest.raises(ValueError, match="'hat' is beyond what the model reads"):
+        read("a " * 40 + "hat").find("hat")
+
+
+def test_a_word_whose_counterpart_is_cut_off_keeps_its_attention(read: Any) -> None:
+    """The source's second word is many tokens, and its last one is not read."""
+    source, target = read("a zoozoozoozoozoozoo cat"), read("a red hat")
+    assert source.words()[-1] == []
+    made = replacement(source, target, 16)
+    (hat,) = target.find("hat")
+    assert made.own[hat] == 1 and not made.matrix[:, hat].any()
+    assert made.own.sum() == 1, "all others take the source's"
     assert not any(tokens.words()[14:])
 
 

@@ -37,6 +37,7 @@ def test_a_prompt_is_cut_where_the_encoder_cuts_it(read: Any) -> None:
     tokens = read("a " * 40)
     assert len(tokens.ids) == 16
     assert tokens.words()[:14] == [[i] for i in range(1, 15)]
+    assert not any(tokens.words()[14:])
     with pytest.raises(ValueError, match="'hat' is beyond what the model reads"):
         read("a " * 40 + "hat").find("hat")
 
@@ -49,7 +50,6 @@ def test_a_word_whose_counterpart_is_cut_off_keeps_its_attention(read: Any) -> N
     (hat,) = target.find("hat")
     assert made.own[hat] == 1 and not made.matrix[:, hat].any()
     assert made.own.sum() == 1, "all others take the source's"
-    assert not any(tokens.words()[14:])
 
 
 def test_words_of_several_tokens_that_were_learnt(tiny_prior: Any) -> None:

@@ -37,7 +37,7 @@ class Header:
         sha256: of its file.
         size: width and height that it was inverted at.
         prompt: what it shows.
-        dtype: of the model's numbers; None in files that do not say.
+        dtype: of the model's numbers, `float32` or so.
     """
 
     method: str
@@ -48,7 +48,7 @@ class Header:
     sha256: str
     size: tuple[int, int]
     prompt: str
-    dtype: str | None = None
+    dtype: str
 
     def metadata(self) -> dict[str, str]:
         """As the metadata of a safetensors file."""
@@ -102,7 +102,7 @@ def _well_formed(header: Header) -> bool:
 
     An option that names something to be called, as Hydra's `_target_` does, is none of these.
     """
-    texts = (header.method, header.model, header.source, header.sha256, header.prompt)
+    texts = (header.method, header.model, header.source, header.sha256, header.prompt, header.dtype)
     plain = all(
         isinstance(key, str) and key.isidentifier() and not key.startswith("_") and _is_plain(value)
         for key, value in header.options.items()
@@ -110,7 +110,6 @@ def _well_formed(header: Header) -> bool:
     return (
         plain
         and all(isinstance(text, str) for text in texts)
-        and isinstance(header.dtype, str | None)
         and type(header.seed) is int
         and min(header.size) > 0
     )

@@ -137,8 +137,9 @@ class InvertSession(Session):
             return False
         if read_header(path) != header:
             raise UserError(
-                f"{str(path)!r} is the inversion of another picture or with other settings: give "
-                "the same ones to go on, or add overwrite=true to start again."
+                f"{str(path)!r} is the inversion of another picture, or with other settings or in "
+                "another precision: give the same ones to go on, or add overwrite=true to start "
+                "again."
             )
         return True
 

@@ -123,6 +123,11 @@ class Session:
         for prompt in (*targets, *sources):
             for word, hint in unknown_words(prompt, self.prior).items():
                 self.warn(f"prior={self.settings.prior} was not trained on {word!r}: {hint}")
+        if isinstance(self.editor, TrajectoryEditor) and self.settings.task == "edit":
+            said = dict.fromkeys((picture.job.source, picture.job.target) for picture in pictures)
+            for source, target in said:
+                if source is not None:  # the others are looked at when they are captioned
+                    self.editor.check_prompts(self.prior.pair(source=source, target=target))
 
     def edit_batch(self, batch: list[Picture]) -> None:
         """Edit pictures of one size, and write what came of them."""
@@ -230,7 +235,7 @@ class Session:
         if self.settings.inversion and isinstance(self.editor, TrajectoryEditor):
             known = [picture.known for picture in batch if picture.known]
             own = str(self.prior.dtype).removeprefix("torch.")
-            for other in {each.header.dtype for each in known} - {own, None}:
+            for other in {each.header.dtype for each in known} - {own}:
                 self.warn(
                     f"The inversion was made in {other}, and this edit runs in {own}: it is not "
                     "quite the same as one that inverts anew."
@@ -264,11 +269,13 @@ class Session:
         if mask is not None and self.mask is not None and self.mask.paste:
             made = pasted(made, images.cpu(), mask)
         with self.timed("write"):
-            if settings.overwrite and not self.finished:
+            # a sampler has no last good state, as an optimisation has
+            finite = edit.images.isfinite().flatten(1).all(1).tolist()
+            if settings.overwrite and not self.finished and any(finite):
                 results.clear(self.folder)
             for row, picture in enumerate(batch):
-                if not edit.images[row].isfinite().all():
-                    continue  # a sampler has no last good state, as an optimisation has
+                if not finite[row]:
+                    continue
                 text = results.edit_text(settings.method, picture.prompt, picture.job.target)
                 source, edited = to_image(images[row]), to_image(made[row])
                 shown = [source, edited]

@@ -56,7 +56,10 @@ def read_inversions(
             if seed == each.header.seed:
                 generator.set_state(state)
             if rows and _shapes(tensors) != _shapes(rows[0]):
-                raise TypeError(f"tensors of other shapes than those of {str(known[0].path)!r}")
+                raise UserError(
+                    f"{str(known[0].path)!r} and {str(each.path)!r} do not hold the same: invert "
+                    "both pictures again."
+                )
         except (RuntimeError, TypeError) as error:
             raise UserError(f"{str(each.path)!r} is damaged: invert the picture again.") from error
         rows.append(tensors)

@@ -40,6 +40,17 @@ class TrajectoryEditor:
     callbacks: Sequence[Callback] = ()
     inversion: Inversion | None = None
 
+    def check_prompts(self, prompts: PromptPair) -> None:
+        """Refuse prompts that the method cannot do with.
+
+        Raises:
+            UserError: saying why.
+        """
+        try:
+            self.method.check_prompts(prompts)
+        except PromptError as unfit:
+            raise UserError(f"The prompts do not fit the method: {unfit}.") from unfit
+
     @torch.no_grad()
     def invert(
         self,
@@ -92,10 +103,7 @@ class TrajectoryEditor:
         """
         start, prior = time.perf_counter(), self.method.prior
         prompts = prompts.expand(len(sources))
-        try:
-            self.method.check_prompts(prompts)
-        except PromptError as unfit:
-            raise UserError(f"The prompts do not fit the method: {unfit}.") from unfit
+        self.check_prompts(prompts)
         with count_evaluations(prior) as evaluations:
             z = prior.encode(sources.to(prior.device))
             watch = _Watch(prior, z, generators, (*self.callbacks, *callbacks), mask)
@@ -106,10 +114,11 @@ class TrajectoryEditor:
             try:
                 z_edit = self.method.sample(inversion, prompts, generators, watch)
             except InversionError as unfit:
-                raise UserError(f"It cannot be edited from: {unfit}.") from unfit
+                raise UserError(f"It cannot be gone on from: {unfit}; invert again.") from unfit
             canvas = LatentCanvas(prior, z_edit.to(z))
             images = canvas.images()
-        ended = tuple(_not_finite(row, prior.dtype) for row in z_edit.isfinite().flatten(1).all(1))
+        finite = [each.isfinite().flatten(1).all(1).cpu() for each in (z_edit, images)]
+        ended = tuple(_not_finite(row, prior.dtype) for row in finite[0] & finite[1])
         seconds = time.perf_counter() - start
         edit = Edit(images, (z_edit,), watch.records, evaluations, seconds, ended, canvas)
         for reason in filter(None, ended):

@@ -31,7 +31,8 @@ class LatentTOP(NullText):
     start, here the best of all starts is changed. Sampling is that of :class:`NullText`. Costs, for
     every time, N + 2 forward and N backward network evaluations per image; at the first time, where
     the noise moves and both predictions with it, 3 N + 2 and 2 N, and 2 forward ones for every
-    start and hop. No more than the activations of one evaluation are held at a time.
+    start and hop and for the beginning without bias; and S forward ones for the trajectory. No more
+    than the activations of one evaluation are held at a time.
 
     Args:
         prior: see :class:`NullText`, as ``steps`` and ``guidance`` are.

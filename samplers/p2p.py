@@ -96,6 +96,10 @@ class P2P(TrajectoryMethod):
         if len(words) > 2 or not all(isinstance(word, str) and word.strip() for word in words):
             raise ValueError(f"blend={blend} cannot be used: give a word, or two as in [cat,pig]")
         self.blend = words * 2 if len(words) == 1 else words
+        if self.blend and getattr(prior, "graphed", False):
+            raise ValueError(
+                "blend keeps maps that a CUDA graph would overwrite: give tuning.compile=true, say"
+            )
         self.blend_threshold = number("blend_threshold", blend_threshold, least=0, most=1)
         self.blend_start = self._steps("blend_start", blend_start)
         self.null_text: NullText | None = None
@@ -209,7 +213,7 @@ class P2P(TrajectoryMethod):
 
     def _control(self, prompts: PromptPair, z: Float[Tensor, "B C h w"]) -> "_Control":
         sides, device = sorted(z.shape[2:]), z.device
-        places = SELF_PLACES * sides[1] // sides[0]
+        places = min(2 * SELF_PLACES, SELF_PLACES * sides[1] // sides[0])  # memory is its square
         n = self.prior.tokenizer.model_max_length  # type: ignore[attr-defined]
         sources = [read_tokens(self.prior, prompt) for prompt in prompts.source.prompts]
         targets = [read_tokens(self.prior, prompt) for prompt in prompts.target.prompts]

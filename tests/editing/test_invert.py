@@ -310,7 +310,7 @@ def test_what_is_finished_is_never_gone_on_with(
         assert {path: path.read_bytes() for path in (tmp_path / output).iterdir()} == before
     (tmp_path / "inv/result.json").unlink()  # as after kill -9
     found = inverted("method=ddib", "src=dog.png", "resume=true")
-    assert found.code == 2 and "of another picture or with other settings" in found.err
+    assert found.code == 2 and "of another picture, or with other settings" in found.err
     assert inverted("method=ddib", "src=dog.png", "resume=true", "overwrite=true").code == 0
     assert read_header(tmp_path / "inv/inversion.safetensors").source.endswith("dog.png")
     found = edit("task=invert", "method=ddib", "resume=true", without=NO_TARGET)

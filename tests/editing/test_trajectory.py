@@ -13,6 +13,7 @@ from editing import session
 from editing.callbacks import Trace
 from editing.caption import Caption
 from editing.errors import NonFiniteError
+from editing.parameters.latents import LatentCanvas
 from editing.trajectory import TrajectoryEditor
 from samplers.ddib import DDIB
 from samplers.flowedit import FlowEdit
@@ -131,6 +132,28 @@ def test_a_picture_that_is_not_finite_is_not_written(
     assert [path.name for path in (tmp_path / "out/edited").iterdir()] == ["1.png"]
     record = result_of(tmp_path / "out")
     assert [picture["edited"] for picture in record["pictures"]] == ["edited/1.png"]
+
+
+def test_where_nothing_is_finite_an_older_result_stays(
+    edit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert edit("method=ddib", "output=out").code == 0
+    before = (tmp_path / "out/edited.png").read_bytes()
+    decode = LatentCanvas.images
+    monkeypatch.setattr(LatentCanvas, "images", lambda self: decode(self) * torch.nan)
+    outcome = edit("method=ddib", "output=out", "overwrite=true", "trace=false")
+    assert outcome.code == 2 and "not finite" in outcome.err
+    assert (tmp_path / "out/edited.png").read_bytes() == before
+
+
+def test_all_prompts_are_looked_at_before_the_first_edit(
+    edit: Callable[..., Any], tmp_path: Path
+) -> None:
+    Path("jobs.csv").write_text("src,target,source\ncat.png,a pig,a cat\ncat.png,a cow,a cat\n")
+    words = ("method=p2p", "method.reweight={pig: 2}", "jobs=jobs.csv", "batch_size=1")
+    outcome = edit(*words, "output=out", without=("src", "target", "source"))
+    assert outcome.code == 2 and "no 'pig' in the prompt 'a cow'" in outcome.err
+    assert "0%" not in outcome.err and not (tmp_path / "out").exists()
 
 
 def test_a_long_inversion_has_no_more_frames_than_the_sampling(

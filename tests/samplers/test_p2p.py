@@ -102,10 +102,18 @@ def test_attention_is_edited_for_the_first_steps_only() -> None:
 
 def test_a_picture_that_is_no_square_has_more_places_edited(tiny_prior: Any) -> None:
     prompts = tiny_prior.pair(source="a cat", target="a pig")
-    for height, width, places in ((64, 64, 32**2), (64, 96, 32 * 48), (96, 64, 48 * 32)):
+    wide = (64, 256, 2 * 32**2)  # as many as memory bears
+    for height, width, places in ((64, 64, 32**2), (64, 96, 32 * 48), (96, 64, 48 * 32), wide):
         control = P2P(tiny_prior)._control(prompts, torch.zeros(1, 4, height, width))
         assert control.exposes(Site("attn1", False, places))
         assert not control.exposes(Site("attn1", False, places + 1))
+
+
+def test_maps_do_not_go_with_cuda_graphs(tiny_prior: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny_prior, "graphed", True)
+    P2P(tiny_prior)
+    with pytest.raises(ValueError, match=r"give tuning\.compile=true"):
+        P2P(tiny_prior, blend="cat")
 
 
 def test_the_control_follows_the_steps(tiny_prior: Any, monkeypatch: pytest.MonkeyPatch) -> None:

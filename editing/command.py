@@ -86,7 +86,7 @@ def launch(
     # Hydra's sweeper keeps a folder of its own, which holds nothing that a result does not.
     with TemporaryDirectory(dir=shared) as sweep:
         typed = hydra_words([f"hydra.sweep.dir={sweep}", *words], group_choices("prior"))
-        with _command_line(flags_last(typed)):
+        with _command_line(flags_last(fields_of_swept_groups(typed))):
             main = hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)
             main(guarded_job)()
     if errors:
@@ -137,6 +137,40 @@ def flags_last(words: Sequence[str]) -> list[str]:
         is_flag = word.startswith("-") or before in FLAGS_WITH_VALUE
         (flags if is_flag else overrides).append(word)
     return overrides + flags
+
+
+def fields_of_swept_groups(words: Sequence[str]) -> list[str]:
+    """With `-m`, the words with fields of a group of several choices made sweeps of one value.
+
+    Otherwise Hydra sets `method.eta=0` of `method=sdedit,ddpm_inversion` in the default method
+    first, which has no such field.
+    """
+    if not {"-m", "--multirun"} & {*words}:
+        return list(words)
+    pairs = [word.partition("=") for word in words]
+    swept = {
+        key
+        for key, _, value in pairs
+        if "," in value and key.isidentifier() and (resources.files("conf") / key).is_dir()
+    }
+    found = []
+    for word, (key, _, value) in zip(words, pairs, strict=True):
+        field = key.partition(".")[0] in swept and key not in swept
+        found.append(f"{key}=choice({value})" if field and _is_one_value(value) else word)
+    return found
+
+
+def _is_one_value(value: str) -> bool:
+    """Whether Hydra would not read a value as several."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    try:
+        return (
+            bool(value)
+            and not OverridesParser.create().parse_override(f"x={value}").is_sweep_override()
+        )
+    except OverrideParseException:
+        return False  # which Hydra says itself
 
 
 def explain(error: Exception, config_name: str, words: Sequence[str] = ()) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from editing.command import flags_last
+from editing.command import fields_of_swept_groups, flags_last
 from tests.editing.conftest import result_of
 
 
@@ -35,6 +35,26 @@ def test_flags_may_stand_anywhere(edit: Callable[..., Any], tmp_path: Path, plac
 def test_flags_keep_their_values() -> None:
     typed = ["a=1", "--config-dir", "x", "b=2", "-m", "--cfg", "job"]
     assert flags_last(typed) == ["a=1", "b=2", "--config-dir", "x", "-m", "--cfg", "job"]
+
+
+def test_a_field_that_several_methods_have_is_set_in_each(
+    edit: Callable[..., Any], tmp_path: Path
+) -> None:
+    """And need not be one of the default method."""
+    words = ("method=ddib,cyclediffusion", "method.source_guidance=2.0")
+    assert edit("-m", *words, "trace=false").code == 0
+    results = [result_of(path.parent) for path in tmp_path.glob("results/*/result.json")]
+    assert sorted(result["method"] for result in results) == ["cyclediffusion", "ddib"]
+    configs = [path.read_text() for path in tmp_path.glob("results/*/config.yaml")]
+    assert all("source_guidance: 2.0" in config for config in configs)
+
+
+def test_only_fields_of_swept_groups_are_made_sweeps() -> None:
+    typed = ["-m", "method=a,b", "method.x=1", "method.y=[1,2]", "method.z=1,2", "noise.k=3"]
+    made = ["method.x=choice(1)", "method.y=choice([1,2])", "method.z=1,2", "noise.k=3"]
+    assert fields_of_swept_groups(typed) == ["-m", "method=a,b", *made]
+    for plain in (typed[1:], ["-m", "method=a", "method.x=1"], ["-m", "src=a,b", "src.x=1"]):
+        assert fields_of_swept_groups(plain) == plain
 
 
 def test_a_multirun_that_cannot_begin_leaves_nothing(

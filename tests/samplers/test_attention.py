@@ -37,7 +37,9 @@ def run(prior: Any, rows: int = 2) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "make", [AttnProcessor, AttnProcessor2_0, lambda: SlicedAttnProcessor(1)], ids=str
+    "make",
+    [AttnProcessor, AttnProcessor2_0, lambda: SlicedAttnProcessor(1)],
+    ids=["plain", "fused", "sliced"],
 )
 @pytest.mark.parametrize("exposed", [True, False])
 def test_seeing_changes_nothing(tiny_prior: Any, make: Any, exposed: bool) -> None:

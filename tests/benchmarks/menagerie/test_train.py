@@ -1,6 +1,7 @@
 import json
 from itertools import count, islice
 from pathlib import Path
+from shutil import copytree
 from types import SimpleNamespace
 
 import pytest
@@ -26,10 +27,23 @@ def words(tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch) -
     return ["scenes=4", "minutes=1e-6", "workers=1", *folders]
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the model is kept that the first test has trained."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-def out(tmp_path: Path, words: list[str]) -> Path:
-    """The model after one step of every stage."""
-    train.main(words)
+def out(tmp_path: Path, words: list[str], kept: Path) -> Path:
+    """The model after one step of every stage, each test's own copy."""
+    folders = ("model", "work")
+    if not (kept / folders[-1]).exists():
+        train.main(words)
+        for name in folders:
+            copytree(tmp_path / name, kept / name)
+    else:
+        for name in folders:
+            copytree(kept / name, tmp_path / name)
     return tmp_path / "model"
 
 

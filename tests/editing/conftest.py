@@ -12,6 +12,9 @@ from PIL import Image
 
 from editing.run import main
 
+NO_TARGET = ("target",)
+INVERTED = ("src", "source", "steps")  # what an inversion brings
+
 
 @dataclass
 class Outcome:
@@ -49,5 +52,15 @@ def edit(
         code = main([*words, *kept])
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def inverted(edit: Callable[..., Any]) -> Callable[..., Any]:
+    """Invert `cat.png` to the folder `inv`."""
+
+    def call(*words: str) -> Any:
+        return edit("task=invert", "output=inv", *words, without=NO_TARGET)
 
     return call

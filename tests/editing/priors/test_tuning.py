@@ -13,6 +13,8 @@ from editing.errors import UserError
 from editing.priors import load_prior
 from editing.priors.latent import LatentPrior
 from editing.priors.tuning import Tuning, modules, offload, tune
+from samplers.ddib import DDIB
+from samplers.p2p import P2P
 from samplers.pnp import PlugAndPlay
 from samplers.random import make_generators
 from tests.conftest import tiny_tokenizer
@@ -117,6 +119,21 @@ def test_a_compiled_network_is_refused_where_it_is_looked_into(tiny_sd: Path) ->
         for p in (prior, plain)
     )
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_attention_is_edited_in_a_compiled_network_too(tiny_sd: Path) -> None:
+    z = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = []
+    for compiled in (True, False):
+        prior = load_prior(tiny_sd, device="cpu")
+        if compiled:
+            prior.network.compile(backend="eager")
+        prompts = prior.pair(source="a cat", target="a pig")
+        method = P2P(prior, steps=4, blend=["cat", "pig"], blend_start=0.5)
+        found.append(method(z, prompts, make_generators(0, [0])))
+    plain = DDIB(prior, steps=4)(z, prompts, make_generators(0, [0]))
+    assert not torch.allclose(found[1], plain, atol=1e-2)
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

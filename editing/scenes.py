@@ -15,6 +15,7 @@ from tqdm import tqdm
 from editing import results
 from editing.build import load_model, make_editor, make_parameters
 from editing.callbacks import Progress, Trace
+from editing.caption import unfamiliar
 from editing.checkpoint import Checkpoint
 from editing.edit import DistillationEditor
 from editing.editor import Edit
@@ -147,7 +148,9 @@ class SceneSession(Session):
         self.check_prompts([picture])
         with self.timed("caption"):
             middle = source.shown[len(source.shown) // 2][None]
-            self.check_familiar([picture], middle)
+            some = source.shown[:: max(1, len(source.shown) // 8)]
+            if 2 * sum(unfamiliar(some, self.prior)) > len(some):  # one view may be an odd one
+                self.warn_unfamiliar(picture)
             self.choose_prompts([picture], middle)
         prompts = (picture.prompt, job.target)
         key = fingerprint(config, prompts, source, self.prior.model_hash())

@@ -184,10 +184,14 @@ class Session:
         """Warn of pictures that the prior cannot know."""
         for picture, strange in zip(batch, unfamiliar(images, self.prior), strict=True):
             if strange:
-                self.warn(
-                    f"{picture.path.name} is unlike anything that prior={self.settings.prior} was "
-                    "trained on; use prior=sd15 for photographs."
-                )
+                self.warn_unfamiliar(picture)
+
+    def warn_unfamiliar(self, picture: Picture) -> None:
+        """Warn that the prior cannot know a picture."""
+        self.warn(
+            f"{picture.path.name} is unlike anything that prior={self.settings.prior} was trained "
+            "on; use prior=sd15 for photographs."
+        )
 
     def choose_prompts(self, batch: list[Picture], images: Float[Tensor, "B 3 H W"]) -> None:
         """Set the source prompt of each picture: the user's, or its caption."""

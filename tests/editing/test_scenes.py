@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from editing import scenes
 from editing.callbacks import Progress
 from editing.editor import Step
 from editing.parameters.gaussians import read_ply
@@ -73,6 +74,22 @@ def test_a_nerf_is_edited(edit: Callable[..., Outcome], scene: Path) -> None:
         assert picture.size == (4 * 52, 32) and picture.info["edited"] == "true"
     with Image.open(folder / "path.gif") as film:
         assert film.n_frames == 24
+
+
+@pytest.mark.parametrize(("strange", "warned"), [(2, False), (3, True)])
+def test_a_scene_is_strange_if_most_of_its_views_are(
+    edit: Callable[..., Outcome],
+    scene: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    strange: int,
+    warned: bool,
+) -> None:
+    def unfamiliar(images: torch.Tensor, prior: Any) -> list[bool]:
+        return [view < strange for view in range(len(images))]
+
+    monkeypatch.setattr(scenes, "unfamiliar", unfamiliar)
+    done = edit(*FAST, f"src={scene}", "output=out", "method=dds", "steps=1", "trace=false")
+    assert done.code == 0 and ("scene is unlike anything" in done.err) == warned, done.err
 
 
 def test_the_shape_can_be_kept(edit: Callable[..., Outcome], scene: Path) -> None:

@@ -34,6 +34,7 @@ from editing.reverse import psnr, there_and_back
 from editing.settings import Settings
 from editing.stored import read_inversions
 from editing.trajectory import TrajectoryEditor
+from samplers.prior import Condition, PromptPair
 from samplers.random import make_generators
 
 FRAMES = 25  # of trace.gif, besides the source
@@ -124,10 +125,10 @@ class Session:
             for word, hint in unknown_words(prompt, self.prior).items():
                 self.warn(f"prior={self.settings.prior} was not trained on {word!r}: {hint}")
         if isinstance(self.editor, TrajectoryEditor) and self.settings.task == "edit":
-            said = dict.fromkeys((picture.job.source, picture.job.target) for picture in pictures)
-            for source, target in said:
-                if source is not None:  # the others are looked at when they are captioned
-                    self.editor.check_prompts(self.prior.pair(source=source, target=target))
+            said = [(p.job.source, p.job.target) for p in pictures if p.job.source is not None]
+            for source, target in dict.fromkeys(said):  # the others when they are captioned
+                texts = (Condition((prompt,), {}) for prompt in (source, target))
+                self.editor.check_prompts(PromptPair(*texts))  # whose words need no embedding
 
     def edit_batch(self, batch: list[Picture]) -> None:
         """Edit pictures of one size, and write what came of them."""

@@ -140,6 +140,8 @@ class TrajectoryMethod(ABC):
     def check_prompts(self, prompts: PromptPair) -> None:  # noqa: B027 - here any will do
         """Refuse prompts that the method cannot do with, before anything is computed.
 
+        Only their texts are looked at: they may come without tensors.
+
         Raises:
             PromptError: saying why.
         """
